@@ -1,0 +1,1 @@
+//! One per node: owns the Spark drivers of that node

@@ -1,0 +1,1 @@
+//! Stateless front replica: dialects, routing, recovery, leader duties

@@ -1,0 +1,11 @@
+//! Pure decisions of Berth: no I/O, no clock, no network, no runtime.
+//!
+//! Every rule that makes Berth correct is a function in this crate. Time and randomness come in as arguments and
+//! collections are ordered, so that a decision replays from its inputs. The shells (`broker`, `agent`) feed these
+//! functions and carry out what they answer.
+//!
+//! The invariants I1-I8 are listed in [`invariants`], each with the rule here that keeps it.
+
+pub mod ids;
+pub mod keys;
+pub mod record;

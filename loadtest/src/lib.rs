@@ -1,0 +1,1 @@
+//! Load generator with stub and real drivers; side-by-side benchmarks

@@ -1,0 +1,4 @@
+//! What every Berth process needs and none decides: tasks and shutdown, clocks, TLS, telemetry.
+
+pub mod clock;
+pub mod tasks;
