@@ -8,4 +8,5 @@
 
 pub mod ids;
 pub mod keys;
+pub mod lineage;
 pub mod record;

@@ -121,6 +121,8 @@ pub struct Placement {
     pub incarnation: NodeIncarnation,
     /// The driver.
     pub driver: DriverId,
+    /// The server-side session id that this driver gave the upstream session; empty where the dialect has none.
+    pub server_session_id: String,
 }
 
 /// Why a session left its driver.

@@ -1,0 +1,102 @@
+//! Lineage: the durable, ordered record of what made a session's state.
+//!
+//! An operation's intent is durable before it is sent to the driver, its outcome before the client hears it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Epoch, SessionId};
+use crate::record::{FORMAT, Record, UnixMillis};
+
+/// What an operation does, as far as a later recovery cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// Changes nothing: run again after a loss, invisibly.
+    Read,
+    /// Changes the session only: recorded before it runs, replayed in order on a new driver.
+    State,
+    /// Has effects outside the session: recorded before it runs, never run a second time.
+    Write,
+    /// Makes something that only its driver has: recorded as lost if the session moves.
+    Pinned,
+}
+
+/// Bytes kept with a record, or in the blob store when they are large.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payload {
+    /// In the record, base64.
+    Inline(String),
+    /// In the blob store under its SHA-256, in hexadecimal.
+    Blob {
+        /// Content hash.
+        sha256: String,
+        /// Length in bytes.
+        len: u64,
+    },
+}
+
+/// What became of an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Nobody knows yet. After a loss: a state change may be run at its place, a write may not.
+    Unknown,
+    /// It succeeded. `answer` is what the client was or would be told: the response messages, each with a 4-byte
+    /// big-endian length before it.
+    Succeeded {
+        /// The answer; `None` when it was too large to keep.
+        answer: Option<Payload>,
+    },
+    /// It failed, and its client was or would be told so.
+    Failed {
+        /// gRPC status code.
+        code: i32,
+        /// Status message.
+        message: String,
+        /// `grpc-status-details-bin`, base64, empty if none.
+        details: String,
+    },
+}
+
+/// One entry of a session's lineage, under [`crate::keys::lineage`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineageEntry {
+    /// Format number.
+    pub format: u16,
+    /// The session.
+    pub session: SessionId,
+    /// Position in the session's lineage, from 1.
+    pub seq: u64,
+    /// The epoch in which the operation was asked for.
+    pub epoch: Epoch,
+    /// The client's operation id, or one that Berth made for calls without.
+    pub operation: String,
+    /// The class; never [`Class::Read`].
+    pub class: Class,
+    /// The RPC or statement kind to send the payload with: "execute", "config", "analyze", "artifacts", "code".
+    pub call: String,
+    /// For a person: "CREATE TEMPORARY VIEW v", "spark.sql.shuffle.partitions".
+    pub what: String,
+    /// Entries of one session with equal, non-empty keys replace each other: "conf:k", "view:v", "udf:f".
+    pub key: String,
+    /// The request as it came, whole.
+    pub payload: Payload,
+    /// A hash of the plan (or whole request), to tell a retry from another operation under the same id.
+    pub fingerprint: u64,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// When the intent was written.
+    pub at: UnixMillis,
+}
+
+impl Record for LineageEntry {
+    fn format(&self) -> u16 {
+        self.format
+    }
+}
+
+impl LineageEntry {
+    /// The format that this build writes.
+    pub const FORMAT: u16 = FORMAT;
+}
