@@ -6,7 +6,10 @@
 //!
 //! The invariants I1-I8 are listed in [`invariants`], each with the rule here that keeps it.
 
+pub mod connect;
 pub mod ids;
 pub mod keys;
 pub mod lineage;
 pub mod record;
+pub mod sql;
+pub mod wire;
