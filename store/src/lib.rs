@@ -1,16 +1,15 @@
-//! Coordination and blobs: one trait, two implementations that pass one conformance suite.
+//! Coordination: versioned keys with transactions, leases and watches.
 //!
-//! - [`Store`] keeps versioned keys with transactions, leases and watches: `etcd` for clusters, `embedded` (one
-//!   process, on disk) for `berth up` and for simulations.
-//! - [`blobs`] keeps payloads that are too large for a record, by content hash.
-//! - [`lease`], [`election`] and [`watch`] are written once, on the trait: keep-alives that reconnect, a leader
-//!   with a fencing token, and watches that resume and survive compaction.
+//! [`Store`] is the trait; [`embedded`] implements it for one process, durable on disk, for `berth up` and for
+//! simulations. What is built on the trait works on every implementation that passes the conformance suite.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+pub mod embedded;
 
 /// A store revision: every transaction that changes something gets the next one.
 pub type Revision = i64;
@@ -165,8 +164,7 @@ pub struct Batch {
     pub revision: Revision,
 }
 
-/// A running watch, from [`Store::watch`]. It ends with an error; it does not resume by itself
-/// ([`watch::follow`] does).
+/// A running watch, from [`Store::watch`]. It ends with an error; it does not resume by itself.
 pub type RawWatch = futures_util::stream::BoxStream<'static, Result<Batch, StoreError>>;
 
 /// Why a call of the store failed.
@@ -264,7 +262,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Any but `Compacted` and `LeaseGone`.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
 
-    /// Renews a lease once. Use [`lease::Keeper`], which does so until told otherwise.
+    /// Renews a lease once, for its whole time to live from now.
     ///
     /// # Errors
     /// `LeaseGone` when it has ended.

@@ -62,7 +62,6 @@ fn every_statement_kind_has_its_class() {
         "create database d",
         "alter table t add columns (b int)",
         "drop table t",
-        "drop view v",
         "drop database d",
         "truncate table t",
         "load data inpath 'x' into table t",
