@@ -1,0 +1,76 @@
+//! Livy's REST API: sessions and statements.
+//!
+//! [`router`] answers the calls, [`desk`] does what they ask for, and what it needs of the rest of the broker is
+//! the small trait [`backend::Backend`]. docs/livy.md lists which calls are there.
+
+pub mod backend;
+pub mod desk;
+pub mod directory;
+mod handlers;
+pub mod kind;
+pub mod refusal;
+pub mod replay;
+pub mod request;
+pub mod statement;
+mod view;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+
+use desk::Desk;
+
+/// Limits and switches of the dialect.
+#[derive(Debug, Clone)]
+pub struct LivyConfig {
+    /// Largest request body, in bytes; JSON escapes count.
+    pub max_body_bytes: usize,
+    /// Largest code of a statement, in bytes. Not above the body's limit.
+    pub max_code_bytes: usize,
+    /// True to let every user use every session, as a Livy without access control does.
+    pub open_to_all: bool,
+}
+
+impl Default for LivyConfig {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 1 << 20,
+            max_code_bytes: 1 << 20,
+            open_to_all: false,
+        }
+    }
+}
+
+/// Who calls, as the layer in front found out; put it into the request's extensions. Without it the caller is
+/// nobody, and owns what nobody owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller(pub String);
+
+/// The dialect's calls.
+pub fn router(desk: Arc<Desk>) -> Router {
+    let limit = DefaultBodyLimit::max(desk.config().max_body_bytes);
+    Router::new()
+        .route("/version", get(handlers::version))
+        .route("/sessions", get(handlers::list).post(handlers::create))
+        .route("/sessions/", get(handlers::list).post(handlers::create))
+        .route("/sessions/{id}", get(handlers::show).delete(handlers::delete))
+        .route("/sessions/{id}/state", get(handlers::state))
+        .route("/sessions/{id}/log", get(handlers::log))
+        .route("/sessions/{id}/completion", post(handlers::complete))
+        .route(
+            "/sessions/{id}/statements",
+            get(handlers::statements).post(handlers::submit),
+        )
+        .route("/sessions/{id}/statements/{statement}", get(handlers::statement))
+        .route(
+            "/sessions/{id}/statements/{statement}/cancel",
+            post(handlers::cancel),
+        )
+        .layer(limit)
+        .with_state(desk)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! What the dialect needs of the rest of the broker.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use berth_core::ids::{Epoch, SessionId};
+use berth_proto::agent::Statement as Reported;
+
+use super::directory::Listed;
+use super::kind::Kind;
+use super::refusal::Refusal;
+use super::statement::{End, Intent, Statement};
+
+/// A session's place in one epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    /// The session.
+    pub session: SessionId,
+    /// The epoch of its placement.
+    pub epoch: Epoch,
+}
+
+/// How far a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It has no record yet.
+    Absent,
+    /// It is being placed for the first time.
+    Placing,
+    /// It lost its driver and is being rebuilt.
+    Recovering,
+    /// It serves.
+    Active,
+    /// It has ended.
+    Closed,
+}
+
+/// Why a driver did not do something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DriverFault {
+    /// The session is not there any more.
+    #[error("the session's driver was lost")]
+    Lost {
+        /// True when the request surely did not reach it.
+        unsent: bool,
+    },
+    /// The driver serves the session but never heard of the statement.
+    #[error("the session's driver does not know the statement")]
+    NoStatement,
+    /// The agent refuses.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Sessions, lineage and drivers, as the dialect sees them.
+#[async_trait]
+pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
+    /// Waits, bounded, for the place of a session; opens it if it has no record.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`] when it may work later, another when it never will.
+    async fn seat(&self, listed: &Listed) -> Result<Seat, Refusal>;
+
+    /// How far a session is. Never waits for a placement.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn phase(&self, session: SessionId) -> Result<Phase, Refusal>;
+
+    /// Reports that a place is gone and waits, bounded, for the next one.
+    ///
+    /// # Errors
+    /// As [`Backend::seat`].
+    async fn lost(&self, seat: Seat) -> Result<Seat, Refusal>;
+
+    /// Ends a session with everything it has. Idempotent.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn close(&self, session: SessionId) -> Result<(), Refusal>;
+
+    /// Makes a statement durable and gives it its id: 0 for the session's first, rising, never reused.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`]: nothing will run.
+    async fn begin(&self, seat: Seat, intent: &Intent) -> Result<u64, Refusal>;
+
+    /// Makes a statement's end durable. The first end stays.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn finish(&self, session: SessionId, id: u64, end: &End) -> Result<(), Refusal>;
+
+    /// All statements of a session in order.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn statements(&self, session: SessionId) -> Result<Vec<Statement>, Refusal>;
+
+    /// Gives a statement to the driver. Given again in the same epoch, it is not run again.
+    ///
+    /// # Errors
+    /// See [`DriverFault`].
+    async fn start(&self, seat: Seat, id: u64, intent: &Intent) -> Result<Reported, DriverFault>;
+
+    /// A statement as it is now, or as soon as it has ended within `wait`.
+    ///
+    /// # Errors
+    /// See [`DriverFault`].
+    async fn get(&self, seat: Seat, id: u64, wait: Duration) -> Result<Reported, DriverFault>;
+
+    /// Asks a statement to stop.
+    ///
+    /// # Errors
+    /// See [`DriverFault`].
+    async fn cancel(&self, seat: Seat, id: u64) -> Result<(), DriverFault>;
+
+    /// Candidates to complete code with.
+    ///
+    /// # Errors
+    /// See [`DriverFault`].
+    async fn complete(
+        &self,
+        seat: Seat,
+        kind: Kind,
+        code: &str,
+        cursor: u32,
+    ) -> Result<Vec<String>, DriverFault>;
+
+    /// The last lines of the log of the session's driver; empty while there is none.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn log(&self, session: SessionId) -> Result<Vec<String>, Refusal>;
+}

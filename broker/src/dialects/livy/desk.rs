@@ -1,0 +1,181 @@
+//! What the calls do: sessions here, statements in [`run`].
+
+mod run;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use berth_core::ids::SessionId;
+use berth_core::record::FORMAT;
+use berth_runtime::tasks::Tasks;
+use berth_store::StoreRef;
+use uuid::Uuid;
+
+use super::LivyConfig;
+use super::backend::{Backend, Phase};
+use super::directory::{Directory, Listed};
+use super::kind::Kind;
+use super::refusal::Refusal;
+use super::request::NewSession;
+
+/// Sessions whose statements start in turn. Two sessions may share a turn; it is held for one call of an agent.
+const TURNS: usize = 256;
+
+/// The dialect's work, for all connections.
+#[derive(Debug)]
+pub struct Desk {
+    backend: Arc<dyn Backend>,
+    directory: Directory,
+    config: LivyConfig,
+    tasks: Tasks,
+    placing: Mutex<BTreeSet<u32>>,
+    turns: Vec<tokio::sync::Mutex<()>>,
+}
+
+impl Desk {
+    /// A desk that keeps its directory in `store` and its work in `tasks`.
+    pub fn new(backend: Arc<dyn Backend>, store: StoreRef, tasks: Tasks, config: LivyConfig) -> Self {
+        Self {
+            backend,
+            directory: Directory::new(store),
+            config,
+            tasks,
+            placing: Mutex::default(),
+            turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
+        }
+    }
+
+    /// Limits and switches.
+    pub fn config(&self) -> &LivyConfig {
+        &self.config
+    }
+
+    /// Enters a session and starts it in the background.
+    ///
+    /// # Errors
+    /// What is wrong with the request; then no session is there and no id is used up.
+    pub async fn create(self: &Arc<Self>, request: NewSession, owner: String) -> Result<Listed, Refusal> {
+        request.check()?;
+        let kind = request.kind.as_deref().map_or(Ok(Kind::Shared), str::parse)?;
+        let listed = Listed {
+            format: FORMAT,
+            number: 0,
+            session: SessionId::new(Uuid::now_v7()),
+            owner,
+            kind,
+            request,
+            failed: None,
+        };
+        let listed = self.directory.enter(listed).await?;
+        self.place(&listed);
+        Ok(listed)
+    }
+
+    /// Finds a session for a caller who may use it.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSession`], [`Refusal::Forbidden`].
+    pub async fn find(&self, segment: &str, caller: &str) -> Result<Listed, Refusal> {
+        let listed = self.directory.find(segment).await?;
+        if self.config.open_to_all || listed.owner == caller {
+            Ok(listed)
+        } else {
+            Err(Refusal::Forbidden(listed.number))
+        }
+    }
+
+    /// The sessions that a caller may use, in creation order.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn all(&self, caller: &str) -> Result<Vec<Listed>, Refusal> {
+        let mut all = self.directory.all().await?;
+        all.retain(|listed| self.config.open_to_all || listed.owner == caller);
+        Ok(all)
+    }
+
+    /// Livy's word for how a session is. One whose start was left undone by a lost broker is started by this.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn state(self: &Arc<Self>, listed: &Listed) -> Result<&'static str, Refusal> {
+        if listed.failed.is_some() {
+            return Ok("dead");
+        }
+        match self.backend.phase(listed.session).await? {
+            Phase::Absent => {
+                self.place(listed);
+                Ok("starting")
+            }
+            Phase::Placing => Ok("starting"),
+            Phase::Recovering => Ok("recovering"),
+            Phase::Closed => Ok("dead"),
+            Phase::Active => {
+                let statements = self.backend.statements(listed.session).await?;
+                let busy = statements.iter().any(|statement| statement.end.is_none());
+                Ok(if busy { "busy" } else { "idle" })
+            }
+        }
+    }
+
+    /// The log of the session's driver, or why there is none.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn log(&self, listed: &Listed) -> Result<Vec<String>, Refusal> {
+        match &listed.failed {
+            Some(reason) => Ok(vec![reason.clone()]),
+            None => self.backend.log(listed.session).await,
+        }
+    }
+
+    /// Ends a session and forgets its id and name.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn delete(&self, listed: &Listed) -> Result<(), Refusal> {
+        self.backend.close(listed.session).await?;
+        self.directory.remove(listed).await
+    }
+
+    /// Starts the session in the background, unless that is going on already.
+    fn place(self: &Arc<Self>, listed: &Listed) {
+        let mut placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !placing.insert(listed.number) {
+            return;
+        }
+        let (desk, listed) = (Arc::clone(self), listed.clone());
+        self.tasks.spawn("livy start", async move {
+            desk.place_now(&listed).await;
+            desk.placing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&listed.number);
+        });
+    }
+
+    async fn place_now(&self, listed: &Listed) {
+        let Err(refusal) = self.backend.seat(listed).await else {
+            return self.close_if_deleted(listed).await;
+        };
+        tracing::warn!(session.id = %listed.session, dialect = "livy", error = %refusal, "session not started");
+        // What may work later is tried again when somebody asks for the session.
+        if matches!(refusal, Refusal::Unavailable(_)) {
+            return;
+        }
+        if let Err(error) = self.directory.fail(listed.number, &refusal.to_string()).await {
+            tracing::warn!(session.id = %listed.session, %error, "failed start not written down");
+        }
+    }
+
+    /// A session can be deleted while it starts; its driver must not stay.
+    async fn close_if_deleted(&self, listed: &Listed) {
+        let gone = matches!(
+            self.directory.find(&listed.number.to_string()).await,
+            Err(Refusal::NoSession(_))
+        );
+        if gone && let Err(error) = self.backend.close(listed.session).await {
+            tracing::warn!(session.id = %listed.session, %error, "deleted session not closed");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Statements: durable before their id is told, started in order, followed to their end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_proto::agent::Statement as Reported;
+use berth_runtime::clock::unix_millis;
+use tokio::sync::oneshot;
+
+use super::Desk;
+use crate::dialects::livy::backend::{DriverFault, Seat};
+use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::refusal::Refusal;
+use crate::dialects::livy::request::Completion;
+use crate::dialects::livy::statement::{End, Intent, Statement};
+
+/// How long one question for a statement's end stays open at the agent.
+const POLL: Duration = Duration::from_secs(30);
+/// How many drivers a statement is offered to. It is offered again only when it surely never arrived.
+const MAX_STARTS: u32 = 2;
+
+fn now() -> i64 {
+    i64::try_from(unix_millis()).unwrap_or(i64::MAX)
+}
+
+impl Desk {
+    /// Takes a statement: answers when it is durable and was given to the driver.
+    ///
+    /// # Errors
+    /// Nothing ran, and nothing will.
+    pub async fn submit(self: &Arc<Self>, listed: &Listed, intent: Intent) -> Result<Statement, Refusal> {
+        if intent.code.len() > self.config().max_code_bytes {
+            return Err(Refusal::TooLarge(self.config().max_code_bytes));
+        }
+        let state = self.state(listed).await?;
+        if matches!(state, "starting" | "dead") {
+            return Err(Refusal::NotReady(state));
+        }
+        // The work outlives a client that hangs up: what was begun is started and followed.
+        let (tell, told) = oneshot::channel();
+        let (desk, listed) = (Arc::clone(self), listed.clone());
+        self.tasks.spawn(
+            "livy statement",
+            async move { desk.run(&listed, intent, tell).await },
+        );
+        told.await
+            .unwrap_or_else(|_closed| Err(Refusal::Unavailable("the broker is shutting down".to_owned())))
+    }
+
+    async fn run(&self, listed: &Listed, intent: Intent, tell: oneshot::Sender<Result<Statement, Refusal>>) {
+        let begun = {
+            let _turn = self.turn(listed).lock().await;
+            self.begin(listed, intent).await
+        };
+        let follow = begun
+            .as_ref()
+            .ok()
+            .map(|(seat, statement)| (*seat, statement.id, statement.end.is_some()));
+        // A client that has hung up does not hear the id; the statement is there all the same.
+        tell.send(begun.map(|(_, statement)| statement)).ok();
+        if let Some((seat, id, false)) = follow {
+            self.follow(seat, id).await;
+        }
+    }
+
+    fn turn(&self, listed: &Listed) -> &tokio::sync::Mutex<()> {
+        &self.turns[listed.number as usize % self.turns.len()]
+    }
+
+    async fn begin(&self, listed: &Listed, intent: Intent) -> Result<(Seat, Statement), Refusal> {
+        let seat = self.backend.seat(listed).await?;
+        let id = self.backend.begin(seat, &intent).await?;
+        let mut statement = Statement {
+            id,
+            epoch: seat.epoch,
+            intent,
+            end: None,
+        };
+        let seat = self.start(seat, &mut statement).await;
+        Ok((seat, statement))
+    }
+
+    /// Gives a statement to the session's driver, to the next one if it surely did not arrive.
+    async fn start(&self, mut seat: Seat, statement: &mut Statement) -> Seat {
+        for _ in 0..MAX_STARTS {
+            let end = match self.backend.start(seat, statement.id, &statement.intent).await {
+                Ok(_) => return seat,
+                Err(DriverFault::Lost { unsent: true }) => match self.backend.lost(seat).await {
+                    Ok(next) => {
+                        seat = next;
+                        continue;
+                    }
+                    Err(refusal) => End::refused(&refusal.to_string(), now()),
+                },
+                Err(DriverFault::Lost { unsent: false }) => {
+                    self.end_unknown(seat, statement).await;
+                    return seat;
+                }
+                Err(fault @ (DriverFault::NoStatement | DriverFault::Refused(_))) => {
+                    End::refused(&fault.to_string(), now())
+                }
+            };
+            self.end(seat, statement, end).await;
+            return seat;
+        }
+        let end = End::refused("the session lost its driver again and again", now());
+        self.end(seat, statement, end).await;
+        seat
+    }
+
+    async fn follow(&self, seat: Seat, id: u64) {
+        loop {
+            let end = match self.backend.get(seat, id, POLL).await {
+                Ok(reported) => match End::of(&reported) {
+                    Some(end) => end,
+                    None => continue,
+                },
+                Err(DriverFault::Refused(reason)) => {
+                    // It goes on there; whoever asks for it next settles it.
+                    tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %reason, "statement not followed");
+                    return;
+                }
+                Err(DriverFault::Lost { .. } | DriverFault::NoStatement) => End::unknown(now()),
+            };
+            let is_known = end.known;
+            self.finish(seat, id, &end).await;
+            if !is_known {
+                self.recover(seat).await;
+            }
+            return;
+        }
+    }
+
+    async fn end_unknown(&self, seat: Seat, statement: &mut Statement) {
+        self.end(seat, statement, End::unknown(now())).await;
+        self.recover(seat).await;
+    }
+
+    async fn end(&self, seat: Seat, statement: &mut Statement, end: End) {
+        self.finish(seat, statement.id, &end).await;
+        statement.end = Some(end);
+    }
+
+    async fn finish(&self, seat: Seat, id: u64, end: &End) {
+        if let Err(error) = self.backend.finish(seat.session, id, end).await {
+            tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %error, "statement's end not written down");
+        }
+    }
+
+    /// The statement's end is written down before this: the rebuilt session must not run it again.
+    async fn recover(&self, seat: Seat) {
+        if let Err(error) = self.backend.lost(seat).await {
+            tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %error, "session not recovered");
+        }
+    }
+
+    /// All statements of a session in order.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn statements(&self, listed: &Listed) -> Result<Vec<Statement>, Refusal> {
+        self.backend.statements(listed.session).await
+    }
+
+    /// One statement, and what its driver says of it if it has not ended. Settles what a lost broker left open.
+    ///
+    /// # Errors
+    /// [`Refusal::NoStatement`], [`Refusal::Unavailable`].
+    pub async fn statement(
+        &self,
+        listed: &Listed,
+        id: i64,
+    ) -> Result<(Statement, Option<Reported>), Refusal> {
+        let statements = self.backend.statements(listed.session).await?;
+        let wanted = statements
+            .into_iter()
+            .find(|statement| i64::try_from(statement.id) == Ok(id));
+        let mut statement = wanted.ok_or(Refusal::NoStatement)?;
+        if statement.end.is_some() {
+            return Ok((statement, None));
+        }
+        let live = self.settle(listed, &mut statement).await?;
+        Ok((statement, live))
+    }
+
+    async fn settle(&self, listed: &Listed, statement: &mut Statement) -> Result<Option<Reported>, Refusal> {
+        let seat = self.backend.seat(listed).await?;
+        let asked = match self.backend.get(seat, statement.id, Duration::ZERO).await {
+            Err(DriverFault::NoStatement) if statement.epoch < seat.epoch => {
+                // Asked for on a driver that is gone, and never given to this one.
+                self.end(seat, statement, End::unknown(now())).await;
+                return Ok(None);
+            }
+            // The broker that took it was lost before it gave it on, or is doing so; the agent runs it once.
+            Err(DriverFault::NoStatement) => self.backend.start(seat, statement.id, &statement.intent).await,
+            asked => asked,
+        };
+        match asked {
+            Ok(reported) => {
+                if let Some(end) = End::of(&reported) {
+                    self.end(seat, statement, end).await;
+                }
+                Ok(Some(reported))
+            }
+            Err(DriverFault::Lost { .. }) => {
+                self.end_unknown(seat, statement).await;
+                Ok(None)
+            }
+            Err(fault @ (DriverFault::NoStatement | DriverFault::Refused(_))) => {
+                Err(Refusal::Unavailable(fault.to_string()))
+            }
+        }
+    }
+
+    /// Asks a statement to stop. What is unknown or over is left alone, as Livy does.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn cancel(&self, listed: &Listed, id: i64) -> Result<(), Refusal> {
+        let statements = self.backend.statements(listed.session).await?;
+        let wanted = statements
+            .into_iter()
+            .find(|statement| i64::try_from(statement.id) == Ok(id));
+        let Some(Statement { id, end: None, .. }) = wanted else {
+            return Ok(());
+        };
+        let seat = self.backend.seat(listed).await?;
+        match self.backend.cancel(seat, id).await {
+            Ok(()) | Err(DriverFault::NoStatement | DriverFault::Lost { .. }) => Ok(()),
+            Err(DriverFault::Refused(reason)) => Err(Refusal::Unavailable(reason)),
+        }
+    }
+
+    /// Candidates to complete code with.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`], or [`Refusal::Malformed`] for a wrong kind.
+    pub async fn complete(&self, listed: &Listed, asked: Completion) -> Result<Vec<String>, Refusal> {
+        let own = asked.kind.as_deref().map(str::parse::<Kind>).transpose()?;
+        let kind = listed.kind.of_statement(own)?;
+        let seat = self.backend.seat(listed).await?;
+        let completed = self
+            .backend
+            .complete(seat, kind, &asked.code, asked.cursor.unwrap_or(0))
+            .await;
+        completed.map_err(|fault| Refusal::Unavailable(fault.to_string()))
+    }
+}

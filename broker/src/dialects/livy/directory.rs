@@ -1,0 +1,242 @@
+//! Livy's integers and names for sessions, in the store.
+//!
+//! An id comes from a counter that only rises, so that it is never given twice, over any restart and from any
+//! replica. The entry is what makes a session durable before its client hears the id: it holds the request, so that
+//! whichever broker is asked next can go on with a start that its first broker did not finish.
+
+use berth_core::ids::SessionId;
+use berth_core::keys;
+use berth_core::record::{FORMAT, Record, RecordError};
+use berth_store::{Compare, Entry, Revision, StoreError, StoreRef, Txn, TxnOutcome};
+use serde::{Deserialize, Serialize};
+
+use super::kind::Kind;
+use super::refusal::Refusal;
+use super::request::NewSession;
+
+/// Dialect part of the keys of entries; the number follows, zero-padded so that key order is creation order.
+const IDS: &str = "livy";
+/// Dialect part of the keys of names.
+const NAMES: &str = "livy-name";
+const MAX_TRIES: u32 = 32;
+const PAGE: usize = 500;
+
+/// A Livy session as the directory knows it, under `aliases/livy/<number>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Format number.
+    pub format: u16,
+    /// Livy's id.
+    pub number: u32,
+    /// Berth's id.
+    pub session: SessionId,
+    /// Who opened it; empty without authentication.
+    pub owner: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// What its client asked for.
+    pub request: NewSession,
+    /// Why it could not be started, if so.
+    pub failed: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Number {
+    format: u16,
+    number: u32,
+}
+
+impl Record for Listed {
+    fn format(&self) -> u16 {
+        self.format
+    }
+}
+
+impl Record for Number {
+    fn format(&self) -> u16 {
+        self.format
+    }
+}
+
+/// The directory.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    store: StoreRef,
+}
+
+fn id_key(number: u32) -> String {
+    keys::alias(IDS, &format!("{number:010}"))
+}
+
+fn counter_key() -> String {
+    keys::alias("livy-counter", "next")
+}
+
+fn damaged(error: &RecordError) -> Refusal {
+    Refusal::Unavailable(error.to_string())
+}
+
+impl Directory {
+    /// The directory in `store`.
+    pub fn new(store: StoreRef) -> Self {
+        Self { store }
+    }
+
+    /// Enters a session under the next free number. `entry.number` is overwritten.
+    ///
+    /// # Errors
+    /// [`Refusal::Rejected`] for a name that is taken, [`Refusal::Unavailable`] when the store is or when too many
+    /// others do the same.
+    pub async fn enter(&self, mut entry: Listed) -> Result<Listed, Refusal> {
+        for _ in 0..MAX_TRIES {
+            let counter = self.store.get(&counter_key()).await?;
+            entry.number = number_in(counter.as_ref())?;
+            self.check_name(&entry).await?;
+            match self.store.txn(entering(&entry, counter.as_ref())).await {
+                Ok(TxnOutcome::Done(_)) => return Ok(entry),
+                Ok(TxnOutcome::Conflict(_)) => {}
+                Err(StoreError::Unknown { reason }) => match self.by_number(entry.number).await? {
+                    Some((found, _)) if found.session == entry.session => return Ok(entry),
+                    _ => tracing::debug!(%reason, "session number not taken, trying again"),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Refusal::Unavailable(
+            "too many sessions are being created at once".to_owned(),
+        ))
+    }
+
+    async fn check_name(&self, entry: &Listed) -> Result<(), Refusal> {
+        let Some(name) = &entry.request.name else {
+            return Ok(());
+        };
+        match self.store.get(&keys::alias(NAMES, name)).await? {
+            None => Ok(()),
+            Some(_) => {
+                let number = entry.number;
+                Err(Refusal::Rejected(format!(
+                    "Duplicate session name: Some({name}) for session {number}"
+                )))
+            }
+        }
+    }
+
+    /// The session that a path segment means: a number or a name.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSession`], or [`Refusal::Malformed`] for a number that is too large.
+    pub async fn find(&self, segment: &str) -> Result<Listed, Refusal> {
+        let none = || Refusal::NoSession(segment.to_owned());
+        let number = if !segment.is_empty() && segment.chars().all(|c| c.is_ascii_digit()) {
+            u32::try_from(super::request::integer(segment)?).unwrap_or(u32::MAX)
+        } else {
+            let key = keys::alias(NAMES, segment);
+            let entry = self.store.get(&key).await?.ok_or_else(none)?;
+            Number::decode(&key, &entry.value)
+                .map_err(|error| damaged(&error))?
+                .number
+        };
+        self.by_number(number)
+            .await?
+            .map(|(listed, _)| listed)
+            .ok_or_else(none)
+    }
+
+    async fn by_number(&self, number: u32) -> Result<Option<(Listed, Revision)>, Refusal> {
+        let key = id_key(number);
+        let Some(entry) = self.store.get(&key).await? else {
+            return Ok(None);
+        };
+        let listed = Listed::decode(&key, &entry.value).map_err(|error| damaged(&error))?;
+        Ok(Some((listed, entry.mod_revision)))
+    }
+
+    /// All sessions in creation order.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn all(&self) -> Result<Vec<Listed>, Refusal> {
+        let prefix = keys::alias(IDS, "");
+        let mut all = Vec::new();
+        let (mut after, mut revision) = (None::<String>, None);
+        loop {
+            let page = self.store.list(&prefix, after.as_deref(), PAGE, revision).await?;
+            for entry in &page.entries {
+                all.push(Listed::decode(&entry.key, &entry.value).map_err(|error| damaged(&error))?);
+            }
+            after = page.entries.last().map(|entry| entry.key.clone());
+            revision = Some(page.revision);
+            if !page.more || after.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Writes down why a session could not be started. Nothing happens if it is gone.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn fail(&self, number: u32, reason: &str) -> Result<(), Refusal> {
+        let Some((mut listed, revision)) = self.by_number(number).await? else {
+            return Ok(());
+        };
+        listed.failed = Some(reason.chars().take(1000).collect());
+        let key = id_key(number);
+        let txn = Txn::new()
+            .when(Compare::ModRevision(key.clone(), revision))
+            .put(key, listed.encode());
+        self.store.txn(txn).await?;
+        Ok(())
+    }
+
+    /// Removes a session's number and name. Idempotent.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn remove(&self, listed: &Listed) -> Result<(), Refusal> {
+        let key = id_key(listed.number);
+        // Only with the entry: the name may belong to another session once this one is gone.
+        let mut txn = Txn::new().when(Compare::Present(key.clone())).delete(key);
+        if let Some(name) = &listed.request.name {
+            txn = txn.delete(keys::alias(NAMES, name));
+        }
+        self.store.txn(txn).await?;
+        Ok(())
+    }
+}
+
+fn number_in(counter: Option<&Entry>) -> Result<u32, Refusal> {
+    match counter {
+        None => Ok(0),
+        Some(entry) => Number::decode(&entry.key, &entry.value)
+            .map(|n| n.number)
+            .map_err(|error| damaged(&error)),
+    }
+}
+
+fn entering(entry: &Listed, counter: Option<&Entry>) -> Txn {
+    let (key, next) = (counter_key(), entry.number.saturating_add(1));
+    let unchanged = match counter {
+        None => Compare::Absent(key.clone()),
+        Some(counter) => Compare::ModRevision(key.clone(), counter.mod_revision),
+    };
+    let numbered = |number| {
+        Number {
+            format: FORMAT,
+            number,
+        }
+        .encode()
+    };
+    let id = id_key(entry.number);
+    let txn = Txn::new().when(unchanged).when(Compare::Absent(id.clone()));
+    let txn = txn.put(key, numbered(next)).put(id, entry.encode());
+    match &entry.request.name {
+        None => txn,
+        Some(name) => {
+            let name = keys::alias(NAMES, name);
+            txn.when(Compare::Absent(name.clone()))
+                .put(name, numbered(entry.number))
+        }
+    }
+}

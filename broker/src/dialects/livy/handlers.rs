@@ -1,0 +1,183 @@
+//! One function a call: read, let the desk do it, show.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::Caller;
+use super::desk::Desk;
+use super::directory::Listed;
+use super::kind::Kind;
+use super::refusal::Refusal;
+use super::request::{Completion, NewSession, NewStatement, PAGE, Range, integer, read, slice};
+use super::statement::Intent;
+use super::view;
+
+type Answer = Result<Response, Refusal>;
+type DeskState = State<Arc<Desk>>;
+type By = Option<Extension<Caller>>;
+
+fn name(by: &By) -> &str {
+    by.as_ref().map_or("", |Extension(Caller(name))| name)
+}
+
+fn ok(value: &Value) -> Answer {
+    Ok(view::json(StatusCode::OK, value))
+}
+
+fn body_of(desk: &Desk, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge(desk.config().max_body_bytes),
+        _ => Refusal::Malformed(rejection.to_string()),
+    })
+}
+
+pub(super) async fn version() -> Response {
+    let version = "0.9.0-incubating";
+    let value = json!({
+        "version": version,
+        "user": "berth",
+        "revision": env!("CARGO_PKG_VERSION"),
+        "branch": "berth",
+        "date": "",
+        "url": "",
+    });
+    view::json(StatusCode::OK, &value)
+}
+
+pub(super) async fn list(State(desk): DeskState, by: By, Query(range): Query<Range>) -> Answer {
+    let (from, size) = (range.from()?.unwrap_or(0), range.size()?.unwrap_or(PAGE));
+    let all = desk.all(name(&by)).await?;
+    let total = all.len();
+    let mut sessions = Vec::new();
+    for listed in slice(all, from, size) {
+        let state = desk.state(&listed).await?;
+        sessions.push(view::session(&listed, state, &[]));
+    }
+    ok(&json!({ "from": from, "total": total, "sessions": sessions }))
+}
+
+pub(super) async fn create(State(desk): DeskState, by: By, body: Result<Bytes, BytesRejection>) -> Answer {
+    let request: NewSession = read(&body_of(&desk, body)?)?;
+    let listed = desk.create(request, name(&by).to_owned()).await?;
+    let location = format!("/sessions/{}", listed.number);
+    Ok(view::created(&view::session(&listed, "starting", &[]), &location))
+}
+
+async fn show_session(desk: &Arc<Desk>, listed: &Listed) -> Answer {
+    let state = desk.state(listed).await?;
+    let log = desk.log(listed).await?;
+    ok(&view::session(listed, state, &log))
+}
+
+pub(super) async fn show(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
+    let listed = desk.find(&id, name(&by)).await?;
+    show_session(&desk, &listed).await
+}
+
+pub(super) async fn state(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
+    let listed = desk.find(&id, name(&by)).await?;
+    let state = desk.state(&listed).await?;
+    ok(&json!({ "id": listed.number, "state": state }))
+}
+
+pub(super) async fn log(
+    State(desk): DeskState,
+    by: By,
+    Path(id): Path<String>,
+    Query(range): Query<Range>,
+) -> Answer {
+    let (from, size) = (range.from()?.unwrap_or(-1), range.size()?.unwrap_or(PAGE));
+    let listed = desk.find(&id, name(&by)).await?;
+    let lines = desk.log(&listed).await?;
+    ok(&view::log(listed.number, lines, from, size))
+}
+
+pub(super) async fn delete(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
+    let listed = desk.find(&id, name(&by)).await?;
+    desk.delete(&listed).await?;
+    ok(&json!({ "msg": "deleted" }))
+}
+
+pub(super) async fn submit(
+    State(desk): DeskState,
+    by: By,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let asked: NewStatement = read(&body_of(&desk, body)?)?;
+    let listed = desk.find(&id, name(&by)).await?;
+    let own = asked.kind.as_deref().map(str::parse::<Kind>).transpose()?;
+    let kind = listed.kind.of_statement(own)?;
+    let statement = desk
+        .submit(
+            &listed,
+            Intent {
+                kind,
+                code: asked.code,
+            },
+        )
+        .await?;
+    let location = format!("/sessions/{}/statements/{}", listed.number, statement.id);
+    Ok(view::created(&statement.show(None), &location))
+}
+
+pub(super) async fn statements(
+    State(desk): DeskState,
+    by: By,
+    Path(id): Path<String>,
+    Query(range): Query<Range>,
+) -> Answer {
+    let (from, size) = (range.from()?.unwrap_or(0), range.size()?.unwrap_or(i64::MAX));
+    let listed = desk.find(&id, name(&by)).await?;
+    let mut all = desk.statements(&listed).await?;
+    let total = all.len();
+    if range.is_descending() {
+        all.reverse();
+    }
+    let shown: Vec<Value> = slice(all, from, size)
+        .iter()
+        .map(|statement| statement.show(None))
+        .collect();
+    ok(&json!({ "total_statements": total, "statements": shown }))
+}
+
+pub(super) async fn statement(
+    State(desk): DeskState,
+    by: By,
+    Path((id, statement)): Path<(String, String)>,
+) -> Answer {
+    let number = integer(&statement)?;
+    let listed = desk.find(&id, name(&by)).await?;
+    let (statement, live) = desk.statement(&listed, number).await?;
+    ok(&statement.show(live.as_ref()))
+}
+
+pub(super) async fn cancel(
+    State(desk): DeskState,
+    by: By,
+    Path((id, statement)): Path<(String, String)>,
+) -> Answer {
+    let number = integer(&statement)?;
+    let listed = desk.find(&id, name(&by)).await?;
+    desk.cancel(&listed, number).await?;
+    ok(&json!({ "msg": "canceled" }))
+}
+
+pub(super) async fn complete(
+    State(desk): DeskState,
+    by: By,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let asked: Completion = read(&body_of(&desk, body)?)?;
+    let listed = desk.find(&id, name(&by)).await?;
+    let candidates = desk.complete(&listed, asked).await?;
+    ok(&json!({ "candidates": candidates }))
+}

@@ -1,0 +1,64 @@
+//! Errors in the one shape that every Livy client can read: a status and `{"msg": "..."}`.
+
+use axum::response::{IntoResponse, Response};
+use berth_store::StoreError;
+use http::StatusCode;
+use serde_json::json;
+
+use super::view;
+
+/// Why a Livy call was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The request is not one that Livy takes.
+    #[error("{0}")]
+    Malformed(String),
+    /// The request is well-formed but asks for something that is not to be had.
+    #[error("Rejected, Reason: {0}")]
+    Rejected(String),
+    /// No such session, under an id or a name.
+    #[error("Session '{0}' not found.")]
+    NoSession(String),
+    /// No such statement.
+    #[error("Statement not found")]
+    NoStatement,
+    /// The session belongs to somebody else.
+    #[error("session {0} belongs to another user")]
+    Forbidden(u32),
+    /// The session exists but cannot run statements now.
+    #[error("Session is in state {0}")]
+    NotReady(&'static str),
+    /// The body is over the limit.
+    #[error("the request is larger than {0} bytes")]
+    TooLarge(usize),
+    /// Berth cannot do it now; the same call may succeed later.
+    #[error("not available now, try again: {0}")]
+    Unavailable(String),
+}
+
+impl Refusal {
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) | Self::Rejected(_) => StatusCode::BAD_REQUEST,
+            Self::NoSession(_) | Self::NoStatement => StatusCode::NOT_FOUND,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            // Livy's own status; sparkmagic tries again on it.
+            Self::NotReady(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        view::json(self.status(), &json!({ "msg": self.to_string() }))
+    }
+}

@@ -1,0 +1,229 @@
+//! Statements: as the agent tells of them, as lineage keeps them, and as Livy shows them.
+
+use berth_core::ids::Epoch;
+use berth_proto::agent::Statement as Reported;
+use berth_proto::agent::statement::State as Reporting;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::kind::Kind;
+
+/// Livy's statement states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Queued.
+    Waiting,
+    /// Executing.
+    Running,
+    /// Finished, well or with an error.
+    Available,
+    /// Stopped on request.
+    Cancelled,
+}
+
+/// The intent of a statement: the payload of its lineage entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its code.
+    pub code: String,
+}
+
+/// The end of a statement: the answer in its lineage entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// `Available` or `Cancelled`.
+    pub state: State,
+    /// Livy's output object without `execution_count`; null if there is none.
+    pub output: Value,
+    /// Outside effects that were seen.
+    pub effects: Vec<String>,
+    /// False when the driver was lost while it ran: nobody knows what became of it.
+    pub known: bool,
+    /// Unix milliseconds, 0 if unknown.
+    pub started: i64,
+    /// Unix milliseconds, 0 if unknown.
+    pub completed: i64,
+}
+
+/// A statement of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    /// Livy's id: from 0, rising, never reused.
+    pub id: u64,
+    /// The session's epoch when it was asked for.
+    pub epoch: Epoch,
+    /// What to run.
+    pub intent: Intent,
+    /// How it ended, once it has.
+    pub end: Option<End>,
+}
+
+impl End {
+    /// The end that the agent reports; `None` while the statement has not ended.
+    pub fn of(reported: &Reported) -> Option<Self> {
+        let (state, output) = match reported.state() {
+            Reporting::Unspecified | Reporting::Waiting | Reporting::Running => return None,
+            Reporting::Ok => (
+                State::Available,
+                json!({ "status": "ok", "data": data(&reported.output_json) }),
+            ),
+            Reporting::Error => (State::Available, error_output(reported)),
+            Reporting::Cancelled => (State::Cancelled, Value::Null),
+        };
+        Some(Self {
+            state,
+            output,
+            effects: reported.effects.clone(),
+            known: true,
+            started: reported.started_at_unix_ms,
+            completed: reported.finished_at_unix_ms,
+        })
+    }
+
+    /// The end of a statement whose driver was lost while it may have run.
+    pub fn unknown(at: i64) -> Self {
+        let text = "the driver was lost while this statement ran; it may or may not have taken effect, and Berth \
+                    does not run it a second time";
+        let output = json!({ "status": "error", "ename": "OutcomeUnknown", "evalue": text, "traceback": [] });
+        Self {
+            state: State::Available,
+            output,
+            effects: Vec::new(),
+            known: false,
+            started: 0,
+            completed: at,
+        }
+    }
+
+    /// The end of a statement that could not be given to a driver at all.
+    pub fn refused(reason: &str, at: i64) -> Self {
+        let output = json!({ "status": "error", "ename": "NotRun", "evalue": reason, "traceback": [] });
+        Self {
+            state: State::Available,
+            output,
+            effects: Vec::new(),
+            known: true,
+            started: 0,
+            completed: at,
+        }
+    }
+}
+
+/// The MIME map; what is no object is shown as text rather than lost.
+fn data(output_json: &str) -> Value {
+    match serde_json::from_str(output_json) {
+        Ok(Value::Object(map)) => Value::Object(map),
+        _ => json!({ "text/plain": output_json }),
+    }
+}
+
+fn error_output(reported: &Reported) -> Value {
+    json!({
+        "status": "error",
+        "ename": reported.error_name,
+        "evalue": reported.error_value,
+        "traceback": reported.traceback,
+    })
+}
+
+impl Statement {
+    /// Livy's statement object. `live` is what the agent says of one that has not ended.
+    pub fn show(&self, live: Option<&Reported>) -> Value {
+        let Some(end) = &self.end else {
+            let running = live.is_some_and(|live| live.state() == Reporting::Running);
+            let state = if running { State::Running } else { State::Waiting };
+            let progress = live.map_or(0.0, |live| live.progress.clamp(0.0, 1.0));
+            let started = live.map_or(0, |live| live.started_at_unix_ms);
+            return self.object(state, Value::Null, progress, started, 0);
+        };
+        let mut output = end.output.clone();
+        if let Value::Object(map) = &mut output {
+            map.insert("execution_count".to_owned(), self.id.into());
+        }
+        self.object(end.state, output, 1.0, end.started, end.completed)
+    }
+
+    fn object(&self, state: State, output: Value, progress: f64, started: i64, completed: i64) -> Value {
+        json!({
+            "id": self.id,
+            "code": self.intent.code,
+            "state": state,
+            "output": output,
+            "progress": progress,
+            "started": started,
+            "completed": completed,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(end: Option<End>) -> Statement {
+        let intent = Intent {
+            kind: Kind::Pyspark,
+            code: "1+1".to_owned(),
+        };
+        Statement {
+            id: 3,
+            epoch: Epoch::INITIAL,
+            intent,
+            end,
+        }
+    }
+
+    fn reported(state: Reporting) -> Reported {
+        Reported {
+            state: state.into(),
+            ..Reported::default()
+        }
+    }
+
+    #[test]
+    fn a_result_is_shown_as_livy_shows_it() {
+        let ok = Reported {
+            output_json: r#"{"text/plain":"2"}"#.to_owned(),
+            ..reported(Reporting::Ok)
+        };
+        let shown = statement(End::of(&ok)).show(None);
+        assert_eq!(shown["state"], "available");
+        let expected = json!({ "status": "ok", "execution_count": 3, "data": { "text/plain": "2" } });
+        assert_eq!(shown["output"], expected);
+        assert_eq!(shown["progress"], 1.0);
+        assert_eq!(shown.as_object().unwrap().len(), 7);
+    }
+
+    #[test]
+    fn failed_code_is_available_with_an_error_output() {
+        let failed = Reported {
+            error_name: "NameError".to_owned(),
+            ..reported(Reporting::Error)
+        };
+        let shown = statement(End::of(&failed)).show(None);
+        assert_eq!(
+            (shown["state"].as_str(), shown["output"]["ename"].as_str()),
+            (Some("available"), Some("NameError"))
+        );
+        assert!(shown["output"]["traceback"].is_array());
+    }
+
+    #[test]
+    fn what_runs_has_no_output_yet() {
+        let running = Reported {
+            progress: 0.5,
+            ..reported(Reporting::Running)
+        };
+        assert!(End::of(&running).is_none());
+        let shown = statement(None).show(Some(&running));
+        assert_eq!(
+            (shown["state"].as_str(), shown["progress"].as_f64()),
+            (Some("running"), Some(0.5))
+        );
+        assert!(shown["output"].is_null());
+        assert_eq!(statement(None).show(None)["state"], "waiting");
+    }
+}

@@ -1,0 +1,213 @@
+//! The dialect over HTTP, with a store and a backend in memory.
+
+mod fakes;
+
+use axum::body::Body;
+use berth_runtime::tasks::{Shutdown, Tasks};
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use fakes::{FakeBackend, FakeStore};
+
+struct House {
+    backend: Arc<FakeBackend>,
+    app: Router,
+}
+
+fn house(max_body_bytes: usize) -> House {
+    let backend = Arc::new(FakeBackend::default());
+    let config = LivyConfig {
+        max_body_bytes,
+        ..LivyConfig::default()
+    };
+    let tasks = Tasks::new(Shutdown::new());
+    let desk = Desk::new(
+        Arc::clone(&backend) as _,
+        Arc::new(FakeStore::default()),
+        tasks,
+        config,
+    );
+    House {
+        backend,
+        app: router(Arc::new(desk)),
+    }
+}
+
+impl House {
+    async fn call_as(&self, user: &str, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
+        let body = if body.is_null() {
+            Body::empty()
+        } else {
+            Body::from(body.to_string())
+        };
+        let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
+        request.extensions_mut().insert(Caller(user.to_owned()));
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.call_as("", Method::GET, path, &Value::Null).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.call_as("", Method::POST, path, &body).await
+    }
+
+    /// Asks again and again until the answer's `state` is as wanted.
+    async fn wait_for(&self, path: &str, state: &str) -> Value {
+        let asking = async {
+            loop {
+                let (_, answer) = self.get(path).await;
+                if answer["state"] == state {
+                    return answer;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(5), asking)
+            .await
+            .unwrap()
+    }
+
+    async fn session(&self) {
+        let (status, _) = self.post("/sessions", json!({ "kind": "pyspark" })).await;
+        assert_eq!(status, StatusCode::CREATED);
+        self.wait_for("/sessions/0/state", "idle").await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_from_start_to_end() {
+    let house = house(1 << 20);
+    assert_eq!(
+        house.get("/sessions").await.1,
+        json!({ "from": 0, "total": 0, "sessions": [] })
+    );
+    let (status, created) = house.post("/sessions", json!({ "name": "mine" })).await;
+    assert_eq!(
+        (status, &created["state"]),
+        (StatusCode::CREATED, &json!("starting"))
+    );
+    assert_eq!((&created["id"], &created["kind"]), (&json!(0), &json!("shared")));
+    assert_eq!(created.as_object().unwrap().len(), 23);
+    house.wait_for("/sessions/mine", "idle").await;
+    let deleted = house
+        .call_as("", Method::DELETE, "/sessions/0", &Value::Null)
+        .await;
+    assert_eq!(deleted, (StatusCode::OK, json!({ "msg": "deleted" })));
+    let gone = house.get("/sessions/0").await;
+    assert_eq!(
+        gone,
+        (StatusCode::NOT_FOUND, json!({ "msg": "Session '0' not found." }))
+    );
+    let (_, next) = house.post("/sessions", json!({ "name": "mine" })).await;
+    assert_eq!(next["id"], 1, "ids are never used again, names are");
+}
+
+#[tokio::test]
+async fn wrong_requests_use_up_no_id() {
+    let house = house(200);
+    house.session().await;
+    let long = json!({ "name": "x".repeat(300) });
+    assert_eq!(
+        house.post("/sessions", long).await.0,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    for body in [
+        json!({ "kind": "spark" }),
+        json!({ "kind": "foo" }),
+        json!({ "surprise": 1 }),
+        json!({ "name": "7" }),
+    ] {
+        let (status, answer) = house.post("/sessions", body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(answer["msg"].is_string());
+    }
+    assert_eq!(house.post("/sessions", json!({ "name": "n" })).await.1["id"], 1);
+    let (status, answer) = house.post("/sessions", json!({ "name": "n" })).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(
+        answer["msg"]
+            .as_str()
+            .unwrap()
+            .starts_with("Rejected, Reason: Duplicate session name")
+    );
+}
+
+#[tokio::test]
+async fn a_statement_from_code_to_output() {
+    let house = house(1 << 20);
+    house.session().await;
+    let (status, statement) = house
+        .post("/sessions/0/statements", json!({ "code": "1+1" }))
+        .await;
+    assert_eq!((status, &statement["id"]), (StatusCode::CREATED, &json!(0)));
+    house.backend.end_all("2");
+    let done = house.wait_for("/sessions/0/statements/0", "available").await;
+    assert_eq!(done["output"]["data"]["text/plain"], "2");
+    let (_, list) = house.get("/sessions/0/statements?order=desc&size=1").await;
+    assert_eq!(
+        (&list["total_statements"], &list["statements"][0]["id"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(
+        house.get("/sessions/0/statements/9").await.0,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        house.get("/sessions/0/statements/x").await.0,
+        StatusCode::BAD_REQUEST
+    );
+}
+
+#[tokio::test]
+async fn i3_a_statement_whose_driver_died_is_not_run_again() {
+    let house = house(1 << 20);
+    house.session().await;
+    house
+        .post("/sessions/0/statements", json!({ "code": "effects()" }))
+        .await;
+    house.backend.kill_driver();
+    let ended = house.wait_for("/sessions/0/statements/0", "available").await;
+    assert_eq!(ended["output"]["ename"], "OutcomeUnknown");
+    house.wait_for("/sessions/0/state", "idle").await;
+    assert_eq!(house.backend.starts(), 1);
+}
+
+#[tokio::test]
+async fn i2_a_statement_that_never_arrived_runs_on_the_next_driver() {
+    let house = house(1 << 20);
+    house.session().await;
+    house.backend.refuse_next_start();
+    house.post("/sessions/0/statements", json!({ "code": "1" })).await;
+    house.backend.end_all("1");
+    let ended = house.wait_for("/sessions/0/statements/0", "available").await;
+    assert_eq!(ended["output"]["status"], "ok");
+}
+
+#[tokio::test]
+async fn i7_another_users_session_is_out_of_reach() {
+    let house = house(1 << 20);
+    house.session().await;
+    for (method, path) in [
+        (Method::GET, "/sessions/0"),
+        (Method::DELETE, "/sessions/0"),
+        (Method::GET, "/sessions/0/log"),
+    ] {
+        let (status, _) = house.call_as("bob", method, path, &Value::Null).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
+    }
+    assert_eq!(
+        house
+            .call_as("bob", Method::GET, "/sessions", &Value::Null)
+            .await
+            .1["total"],
+        0
+    );
+}

@@ -1,0 +1,259 @@
+//! A store and a backend in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use berth_core::ids::{Epoch, SessionId};
+use berth_proto::agent::Statement as Reported;
+use berth_proto::agent::statement::State as Reporting;
+use berth_store::{
+    Compare, Entry, LeaseId, Op, Page, RawWatch, Revision, Store, StoreError, Txn, TxnOutcome,
+};
+use tokio::sync::Notify;
+
+use crate::dialects::livy::backend::{Backend, DriverFault, Phase, Seat};
+use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::refusal::Refusal;
+use crate::dialects::livy::statement::{End, Intent, Statement};
+
+/// Keys without leases and watches.
+#[derive(Debug, Default)]
+pub(super) struct FakeStore(Mutex<(Revision, BTreeMap<String, Entry>)>);
+
+fn holds(entries: &BTreeMap<String, Entry>, compare: &Compare) -> bool {
+    match compare {
+        Compare::Absent(key) => !entries.contains_key(key),
+        Compare::Present(key) => entries.contains_key(key),
+        Compare::ModRevision(key, at) => entries.get(key).is_some_and(|entry| entry.mod_revision == *at),
+        Compare::CreateRevision(key, at) => {
+            entries.get(key).is_some_and(|entry| entry.create_revision == *at)
+        }
+    }
+}
+
+#[async_trait]
+impl Store for FakeStore {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        Ok(self.0.lock().unwrap().1.get(key).cloned())
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        _revision: Option<Revision>,
+    ) -> Result<Page, StoreError> {
+        let state = self.0.lock().unwrap();
+        let matching = state.1.values().filter(|entry| entry.key.starts_with(prefix));
+        let mut entries: Vec<Entry> = matching
+            .filter(|entry| after.is_none_or(|after| entry.key.as_str() > after))
+            .cloned()
+            .collect();
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        Ok(Page {
+            entries,
+            revision: state.0,
+            more,
+        })
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+        let mut state = self.0.lock().unwrap();
+        if !txn.when.iter().all(|compare| holds(&state.1, compare)) {
+            return Ok(TxnOutcome::Conflict(state.0));
+        }
+        state.0 += 1;
+        let revision = state.0;
+        for op in txn.then {
+            match op {
+                Op::Put { key, value, lease } => {
+                    let create_revision = state.1.get(&key).map_or(revision, |entry| entry.create_revision);
+                    let entry = Entry {
+                        key: key.clone(),
+                        value,
+                        create_revision,
+                        mod_revision: revision,
+                        lease,
+                    };
+                    state.1.insert(key, entry);
+                }
+                Op::Delete(key) => drop(state.1.remove(&key)),
+                Op::DeletePrefix(prefix) => state.1.retain(|key, _| !key.starts_with(&prefix)),
+            }
+        }
+        Ok(TxnOutcome::Done(revision))
+    }
+
+    async fn grant(&self, _ttl: Duration) -> Result<LeaseId, StoreError> {
+        unimplemented!("the dialect has no leases")
+    }
+
+    async fn renew(&self, _lease: LeaseId) -> Result<(), StoreError> {
+        unimplemented!("the dialect has no leases")
+    }
+
+    async fn revoke(&self, _lease: LeaseId) -> Result<(), StoreError> {
+        unimplemented!("the dialect has no leases")
+    }
+
+    async fn watch(&self, _prefix: &str, _from: Revision) -> Result<RawWatch, StoreError> {
+        unimplemented!("the dialect does not watch")
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    epochs: BTreeMap<SessionId, Epoch>,
+    statements: Vec<Statement>,
+    running: BTreeMap<u64, Reported>,
+    result: Option<String>,
+    starts: u32,
+    dead: bool,
+    refuse_start: bool,
+}
+
+/// Sessions whose driver does what the test says.
+#[derive(Debug, Default)]
+pub(super) struct FakeBackend {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl FakeBackend {
+    /// Ends every statement with this text, those that come later too.
+    pub(super) fn end_all(&self, text: &str) {
+        self.state.lock().unwrap().result = Some(format!("{{\"text/plain\":\"{text}\"}}"));
+        self.changed.notify_waiters();
+    }
+
+    /// Loses the driver.
+    pub(super) fn kill_driver(&self) {
+        self.state.lock().unwrap().dead = true;
+        self.changed.notify_waiters();
+    }
+
+    /// Loses the driver before the next statement reaches it.
+    pub(super) fn refuse_next_start(&self) {
+        self.state.lock().unwrap().refuse_start = true;
+    }
+
+    /// How many statements reached a driver.
+    pub(super) fn starts(&self) -> u32 {
+        self.state.lock().unwrap().starts
+    }
+
+    fn look(&self, id: u64) -> Result<Reported, DriverFault> {
+        let state = self.state.lock().unwrap();
+        if state.dead {
+            return Err(DriverFault::Lost { unsent: false });
+        }
+        let running = state.running.get(&id).cloned().ok_or(DriverFault::NoStatement)?;
+        Ok(match &state.result {
+            None => running,
+            Some(output_json) => Reported {
+                state: Reporting::Ok.into(),
+                output_json: output_json.clone(),
+                ..running
+            },
+        })
+    }
+}
+
+#[async_trait]
+impl Backend for FakeBackend {
+    async fn seat(&self, listed: &Listed) -> Result<Seat, Refusal> {
+        let mut state = self.state.lock().unwrap();
+        let epoch = *state.epochs.entry(listed.session).or_insert(Epoch::INITIAL);
+        Ok(Seat {
+            session: listed.session,
+            epoch,
+        })
+    }
+
+    async fn phase(&self, session: SessionId) -> Result<Phase, Refusal> {
+        let known = self.state.lock().unwrap().epochs.contains_key(&session);
+        Ok(if known { Phase::Active } else { Phase::Absent })
+    }
+
+    async fn lost(&self, seat: Seat) -> Result<Seat, Refusal> {
+        let mut state = self.state.lock().unwrap();
+        state.dead = false;
+        state.running.clear();
+        let epoch = seat.epoch.next();
+        state.epochs.insert(seat.session, epoch);
+        Ok(Seat { epoch, ..seat })
+    }
+
+    async fn close(&self, session: SessionId) -> Result<(), Refusal> {
+        self.state.lock().unwrap().epochs.remove(&session);
+        Ok(())
+    }
+
+    async fn begin(&self, seat: Seat, intent: &Intent) -> Result<u64, Refusal> {
+        let mut state = self.state.lock().unwrap();
+        let id = state.statements.len() as u64;
+        state.statements.push(Statement {
+            id,
+            epoch: seat.epoch,
+            intent: intent.clone(),
+            end: None,
+        });
+        Ok(id)
+    }
+
+    async fn finish(&self, _session: SessionId, id: u64, end: &End) -> Result<(), Refusal> {
+        let mut state = self.state.lock().unwrap();
+        let statement = state
+            .statements
+            .iter_mut()
+            .find(|statement| statement.id == id)
+            .unwrap();
+        statement.end.get_or_insert_with(|| end.clone());
+        Ok(())
+    }
+
+    async fn statements(&self, _session: SessionId) -> Result<Vec<Statement>, Refusal> {
+        Ok(self.state.lock().unwrap().statements.clone())
+    }
+
+    async fn start(&self, _seat: Seat, id: u64, _intent: &Intent) -> Result<Reported, DriverFault> {
+        let mut state = self.state.lock().unwrap();
+        if std::mem::take(&mut state.refuse_start) {
+            return Err(DriverFault::Lost { unsent: true });
+        }
+        state.starts += 1;
+        let reported = Reported {
+            state: Reporting::Running.into(),
+            ..Reported::default()
+        };
+        state.running.insert(id, reported.clone());
+        Ok(reported)
+    }
+
+    async fn get(&self, _seat: Seat, id: u64, wait: Duration) -> Result<Reported, DriverFault> {
+        let changed = self.changed.notified();
+        let reported = self.look(id)?;
+        if wait.is_zero() || End::of(&reported).is_some() {
+            return Ok(reported);
+        }
+        tokio::time::timeout(wait, changed).await.ok();
+        self.look(id)
+    }
+
+    async fn cancel(&self, _seat: Seat, _id: u64) -> Result<(), DriverFault> {
+        Ok(())
+    }
+
+    async fn complete(&self, _: Seat, _: Kind, _: &str, _: u32) -> Result<Vec<String>, DriverFault> {
+        Ok(Vec::new())
+    }
+
+    async fn log(&self, _session: SessionId) -> Result<Vec<String>, Refusal> {
+        Ok(Vec::new())
+    }
+}
