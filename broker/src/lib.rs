@@ -1,1 +1,3 @@
 //! Stateless front replica: dialects, routing, recovery, leader duties
+
+pub mod dialects;

@@ -1,0 +1,4 @@
+//! The protocols that clients speak.
+
+pub mod connect;
+pub mod livy;

@@ -1,0 +1,409 @@
+//! Errors in the shape that Spark's clients turn into proper exceptions.
+//!
+//! A client reads the gRPC message, and `google.rpc.ErrorInfo` in `grpc-status-details-bin`. Berth's errors leave
+//! `errorId` out, so that no client asks a driver for details that it does not have. Errors of a driver pass
+//! through untouched and never come here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use berth_core::ids::SessionId;
+use bytes::Bytes;
+use prost::Message;
+use tonic::{Code, Status};
+
+use super::backend::Refusal;
+
+const DOMAIN: &str = "org.apache.spark";
+const SQL_EXCEPTION: &str = "org.apache.spark.SparkSQLException";
+const RUNTIME_EXCEPTION: &str = "org.apache.spark.SparkRuntimeException";
+const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
+const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+/// Spark cuts its messages here too; more would not fit the 8 KiB of metadata that gRPC clients take.
+const MAX_TEXT_CHARS: usize = 2048;
+
+#[derive(Clone, PartialEq, Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<AnyMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AnyMessage {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ErrorInfo {
+    #[prost(string, tag = "1")]
+    reason: String,
+    #[prost(string, tag = "2")]
+    domain: String,
+    #[prost(btree_map = "string, string", tag = "3")]
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<ProtoDuration>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ProtoDuration {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanos: i32,
+}
+
+/// What is wrong with a handle (a session id or an operation id).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handle {
+    /// It is not a UUID.
+    Format,
+    /// The operation was left alone for too long.
+    OperationAbandoned,
+    /// The id was used for another plan.
+    OperationAlreadyExists,
+    /// The operation was never seen. Lets a client that received nothing send its plan again.
+    OperationNotFound,
+    /// The client knows the session by another server-side id.
+    SessionChanged,
+    /// The session has ended.
+    SessionClosed,
+    /// The session was never seen.
+    SessionNotFound,
+}
+
+impl Handle {
+    const fn parts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Format => (
+                "INVALID_HANDLE.FORMAT",
+                "Handle must be an UUID string of the format '00112233-4455-6677-8899-aabbccddeeff'",
+            ),
+            Self::OperationAbandoned => (
+                "INVALID_HANDLE.OPERATION_ABANDONED",
+                "Operation was considered abandoned because of inactivity and removed.",
+            ),
+            Self::OperationAlreadyExists => (
+                "INVALID_HANDLE.OPERATION_ALREADY_EXISTS",
+                "Operation already exists.",
+            ),
+            Self::OperationNotFound => ("INVALID_HANDLE.OPERATION_NOT_FOUND", "Operation not found."),
+            Self::SessionChanged => (
+                "INVALID_HANDLE.SESSION_CHANGED",
+                "The existing Spark server driver instance has restarted. Please reconnect.",
+            ),
+            Self::SessionClosed => ("INVALID_HANDLE.SESSION_CLOSED", "Session was closed."),
+            Self::SessionNotFound => ("INVALID_HANDLE.SESSION_NOT_FOUND", "Session not found."),
+        }
+    }
+}
+
+/// An invalid session or operation id, as Spark says it.
+pub(crate) fn invalid_handle(what: Handle, handle: &str) -> Status {
+    let (class, text) = what.parts();
+    let shown: String = handle.chars().take(64).collect();
+    let text = format!("The handle {shown} is invalid. {text}");
+    spark(SQL_EXCEPTION, class, "HY000", &text, &[("handle", &shown)])
+}
+
+/// What is wrong with a position in a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CursorFault {
+    /// Another call took the result over. Clients reattach on it.
+    Disconnected,
+    /// The execution was not started as reattachable.
+    NotReattachable,
+    /// The position was released, or fell out of the buffer.
+    PositionNotAvailable,
+    /// No answer ever had this id.
+    PositionNotFound,
+}
+
+/// An invalid position in a result, as Spark says it.
+pub(crate) fn invalid_cursor(fault: CursorFault, response_id: &str) -> Status {
+    let shown: String = response_id.chars().take(128).collect();
+    let (class, text) = match fault {
+        CursorFault::Disconnected => (
+            "INVALID_CURSOR.DISCONNECTED",
+            "The cursor has been disconnected by the server.".to_owned(),
+        ),
+        CursorFault::NotReattachable => (
+            "INVALID_CURSOR.NOT_REATTACHABLE",
+            "The cursor is not reattachable.".to_owned(),
+        ),
+        CursorFault::PositionNotAvailable => (
+            "INVALID_CURSOR.POSITION_NOT_AVAILABLE",
+            format!("The cursor position id {shown} is no longer available."),
+        ),
+        CursorFault::PositionNotFound => (
+            "INVALID_CURSOR.POSITION_NOT_FOUND",
+            format!("The cursor position id {shown} is not found."),
+        ),
+    };
+    let text = format!("The cursor is invalid. {text}");
+    spark(SQL_EXCEPTION, class, "HY109", &text, &[("responseId", &shown)])
+}
+
+/// The session lost its driver while a statement with outside effects ran; nobody can know whether it took effect.
+pub(crate) fn outcome_unknown(what: &str) -> Status {
+    let text = format!(
+        "The driver was lost while this statement ran: {what}. It may or may not have taken effect, and Berth \
+         does not run it a second time. Look at its target before you run it again; the session goes on."
+    );
+    berth("BERTH.OUTCOME_UNKNOWN", "40003", &text)
+}
+
+/// A query whose second run differed from what was delivered of the first.
+pub(crate) fn not_deterministic(what: &str) -> Status {
+    let text = format!(
+        "The driver was lost while the result of this query was being delivered: {what}. Its second run gave other \
+         rows than the first, so the result cannot be continued. Run the query again, or order its rows."
+    );
+    berth("BERTH.RESULT_NOT_DETERMINISTIC", "HY000", &text)
+}
+
+/// A result that was delivered in part, and of which nothing can be recovered.
+pub(crate) fn result_lost(operation: &str) -> Status {
+    let text = format!(
+        "The rest of the result of operation {operation} was lost with the broker and the driver that had it. \
+         Run the query again; the session goes on."
+    );
+    berth("BERTH.RESULT_LOST", "HY000", &text)
+}
+
+/// A statement during which too many drivers ended.
+pub(crate) fn kills_driver(what: &str, losses: u32) -> Status {
+    let text = format!(
+        "This statement was running when {losses} drivers were lost: {what}. Berth does not run it again. Give the \
+         driver more memory or make the statement smaller; the session goes on."
+    );
+    berth("BERTH.STATEMENT_KILLS_DRIVER", "HY000", &text)
+}
+
+/// An operation that was interrupted while no driver had it, in the words of Spark's own error.
+pub(crate) fn interrupted(operation: &str) -> Status {
+    let text = "Operation has been canceled.";
+    tracing::debug!(operation, "interrupted between two drivers");
+    berth("OPERATION_CANCELED", "HY008", text)
+}
+
+/// Something that only a lost driver had.
+pub(crate) fn pinned_lost(what: &str) -> Status {
+    let text = format!(
+        "{what} existed only on a driver that was lost, and Berth cannot make it again. Compute it once more; the \
+         session goes on."
+    );
+    berth("BERTH.PINNED_STATE_LOST", "HY000", &text)
+}
+
+/// Why the broker cannot serve a session.
+pub(crate) fn refused(refusal: &Refusal, session: SessionId) -> Status {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::Closed => invalid_handle(Handle::SessionClosed, &session.to_string()),
+        Refusal::Quota { .. } => Status::resource_exhausted(text),
+        Refusal::Denied { .. } => Status::permission_denied(text),
+        Refusal::NoCapacity { retry_after, .. } => retry_later(Code::Unavailable, &text, *retry_after),
+        Refusal::Unavailable { .. } => Status::unavailable(text),
+        Refusal::Duplicate { operation } => invalid_handle(Handle::OperationAlreadyExists, operation),
+        Refusal::LineageFull { .. } => berth("BERTH.LINEAGE_FULL", "54000", &text),
+    }
+}
+
+/// An operation ended, and that could not be made durable: what was not written down must not be told (I2).
+pub(crate) fn outcome_not_recorded(operation: &str, refusal: &Refusal) -> Status {
+    let text = format!(
+        "Operation {operation} ended on the driver, but its outcome could not be written down: {refusal}. Look at \
+         what it was to do before you run it again."
+    );
+    berth("BERTH.OUTCOME_NOT_RECORDED", "40003", &text)
+}
+
+/// An answer that was too large to be kept with its record.
+pub(crate) fn answer_not_kept(what: &str) -> Status {
+    let text = format!(
+        "This statement succeeded, but its answer was too large to be kept and the broker that had it is gone: \
+         {what}. Do not run it again for its effect."
+    );
+    berth("BERTH.ANSWER_NOT_KEPT", "HY000", &text)
+}
+
+/// Too many operations of one session at once.
+pub(crate) fn too_many_operations(limit: usize) -> Status {
+    Status::resource_exhausted(format!(
+        "this session has {limit} operations that run or wait to be read; close some results first"
+    ))
+}
+
+/// A plan that is larger than Spark accepts once it is inflated.
+pub(crate) fn plan_too_large(limit: u64) -> Status {
+    let text = format!("The plan is larger than {limit} bytes after decompression.");
+    berth("CONNECT_INVALID_PLAN.PLAN_SIZE_LARGER_THAN_MAX", "56K00", &text)
+}
+
+/// An upload over the limit of one call.
+pub(crate) fn upload_too_large(limit: usize) -> Status {
+    Status::resource_exhausted(format!(
+        "one AddArtifacts call may bring {limit} bytes; send the artifacts apart"
+    ))
+}
+
+/// CloneSession to an id that is taken.
+pub(crate) fn clone_exists(session: &str) -> Status {
+    let text = format!("Cannot clone to session {session}: a session with this id already exists.");
+    berth(
+        "INVALID_CLONE_SESSION_REQUEST.TARGET_SESSION_ID_ALREADY_EXISTS",
+        "42K04",
+        &text,
+    )
+}
+
+/// A message over the limit, in the words of Spark's server.
+pub(crate) fn too_large(limit: usize) -> Status {
+    Status::resource_exhausted(format!("gRPC message exceeds maximum size {limit}"))
+}
+
+/// A refusal that its client should repeat after `delay`.
+pub(crate) fn retry_later(code: Code, text: &str, delay: Duration) -> Status {
+    let delay = ProtoDuration {
+        seconds: i64::try_from(delay.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(delay.subsec_nanos()).unwrap_or_default(),
+    };
+    let retry = RetryInfo {
+        retry_delay: Some(delay),
+    };
+    with_details(code, text, RETRY_INFO, retry.encode_to_vec())
+}
+
+/// An error of Berth's own, as a Spark runtime exception with `class`.
+pub(crate) fn berth(class: &str, sql_state: &str, text: &str) -> Status {
+    spark(RUNTIME_EXCEPTION, class, sql_state, text, &[])
+}
+
+fn spark(exception: &str, class: &str, sql_state: &str, text: &str, parameters: &[(&str, &str)]) -> Status {
+    let message: String = format!("[{class}] {text} SQLSTATE: {sql_state}")
+        .chars()
+        .take(MAX_TEXT_CHARS)
+        .collect();
+    let parameters: BTreeMap<&str, &str> = parameters.iter().copied().collect();
+    let metadata = [
+        ("classes", json(&class_chain(exception))),
+        ("errorClass", class.to_owned()),
+        ("sqlState", sql_state.to_owned()),
+        ("messageParameters", json(&parameters)),
+    ];
+    let info = ErrorInfo {
+        reason: exception.to_owned(),
+        domain: DOMAIN.to_owned(),
+        metadata: metadata
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
+    };
+    with_details(Code::Internal, &message, ERROR_INFO, info.encode_to_vec())
+}
+
+fn class_chain(exception: &str) -> Vec<&str> {
+    let base = if exception == SQL_EXCEPTION {
+        "java.sql.SQLException"
+    } else {
+        "java.lang.RuntimeException"
+    };
+    vec![
+        exception,
+        base,
+        "java.lang.Exception",
+        "java.lang.Throwable",
+        "java.lang.Object",
+    ]
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    // Lists and maps of strings: serde_json has no way to fail on them.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn with_details(code: Code, message: &str, type_url: &str, value: Vec<u8>) -> Status {
+    let detail = AnyMessage {
+        type_url: type_url.to_owned(),
+        value,
+    };
+    let status = RpcStatus {
+        code: code as i32,
+        message: message.to_owned(),
+        details: vec![detail],
+    };
+    Status::with_details(code, message, Bytes::from(status.encode_to_vec()))
+}
+
+/// The `errorClass` of a status, when it carries Spark's details.
+pub(crate) fn error_class(status: &Status) -> Option<String> {
+    let decoded = RpcStatus::decode(status.details()).ok()?;
+    let info = decoded.details.iter().find(|any| any.type_url == ERROR_INFO)?;
+    ErrorInfo::decode(info.value.as_slice())
+        .ok()?
+        .metadata
+        .remove("errorClass")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_session_id_reads_as_sparks_own_error() {
+        let status = invalid_handle(Handle::Format, "nonsense");
+        assert_eq!(status.code(), Code::Internal);
+        assert!(
+            status
+                .message()
+                .starts_with("[INVALID_HANDLE.FORMAT] The handle nonsense is invalid.")
+        );
+        assert_eq!(error_class(&status).as_deref(), Some("INVALID_HANDLE.FORMAT"));
+
+        let decoded = RpcStatus::decode(status.details()).unwrap();
+        let info = ErrorInfo::decode(decoded.details[0].value.as_slice()).unwrap();
+        assert_eq!(info.reason, "org.apache.spark.SparkSQLException");
+        assert_eq!(info.domain, "org.apache.spark");
+        assert_eq!(info.metadata["messageParameters"], r#"{"handle":"nonsense"}"#);
+        assert!(info.metadata["classes"].starts_with(r#"["org.apache.spark.SparkSQLException","#));
+        assert!(!info.metadata.contains_key("errorId"));
+    }
+
+    #[test]
+    fn berths_errors_never_carry_the_names_that_make_clients_send_a_plan_again() {
+        let all = [
+            outcome_unknown("INSERT"),
+            not_deterministic("query"),
+            result_lost("op"),
+            kills_driver("query", 2),
+            pinned_lost("checkpoint c"),
+        ];
+        for status in all {
+            assert!(
+                !status.message().contains("INVALID_HANDLE"),
+                "{}",
+                status.message()
+            );
+            assert_ne!(status.code(), Code::Unavailable);
+        }
+    }
+
+    #[test]
+    fn a_long_statement_does_not_overflow_the_metadata() {
+        let status = outcome_unknown(&"x".repeat(100_000));
+        assert!(status.message().chars().count() <= MAX_TEXT_CHARS);
+        assert!(status.details().len() < 4096);
+    }
+}

@@ -1,0 +1,217 @@
+//! The task of one operation: runs it until it ends, over as many drivers as the rules allow.
+//!
+//! ```text
+//!            +--------- same epoch: continue, or send again --------+
+//!            v                                                      |
+//!   intent -> attempt --- lost ---> recover the session --- new epoch: decide by class
+//!  (state,       |                          read: run again and skip what was delivered
+//!   write)       +--- end ---> outcome      state: run again, or answer from the record
+//!                              (state,      write: tell that its outcome is unknown
+//!                               write) ---> client
+//! ```
+//!
+//! What follows a fault is in [`super::recourse`].
+
+use std::sync::Arc;
+
+use berth_core::connect::Classified;
+use berth_core::lineage::Class;
+use bytes::Bytes;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use super::Connect;
+use super::attempt::{Attempt, Start, Target};
+use super::backend::{Route, Ticket};
+use super::delivery::{Delivery, Verdict};
+use super::errors;
+use super::loss::Fault;
+use super::operation::Operation;
+use super::recorded::Recorded;
+use super::recourse::Next;
+use super::rewrite::Answer;
+
+/// What to execute.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// The operation.
+    pub(crate) operation: Arc<Operation>,
+    /// Where its session lives.
+    pub(crate) route: Route,
+    /// The client's request; `None` when the operation is known only by a reattach.
+    pub(crate) request: Option<Bytes>,
+    /// Headers for the driver.
+    pub(crate) metadata: MetadataMap,
+    /// True when the client asked for a reattachable execution.
+    pub(crate) reattachable: bool,
+    /// What the operation does.
+    pub(crate) classified: Classified,
+    /// How to begin.
+    pub(crate) start: Start,
+    /// Its lineage entry, when another broker wrote it down already.
+    pub(crate) ticket: Option<Ticket>,
+}
+
+/// The running task.
+#[derive(Debug)]
+pub(crate) struct Execution {
+    pub(super) connect: Arc<Connect>,
+    pub(super) job: Job,
+    pub(super) delivery: Delivery,
+    /// `None` for reads, which are not recorded.
+    pub(super) recorded: Option<Recorded>,
+    /// The operation's id on the current driver.
+    pub(super) upstream_operation: String,
+    /// The driver's last message of the current run.
+    pub(super) last: Option<String>,
+    /// True when a message of the current run was received.
+    pub(super) heard: bool,
+    /// How often the current epoch's driver was asked again.
+    pub(super) reconnects: u32,
+    /// How many drivers were lost under the operation.
+    pub(super) losses: u32,
+}
+
+impl Execution {
+    /// Prepares an execution; nothing runs yet.
+    pub(crate) fn new(connect: Arc<Connect>, job: Job, delivery: Delivery) -> Self {
+        Self {
+            connect,
+            upstream_operation: job.operation.id.clone(),
+            last: None,
+            job,
+            delivery,
+            recorded: None,
+            heard: false,
+            reconnects: 0,
+            losses: 0,
+        }
+    }
+
+    /// Runs the operation to its end and leaves the result in its outbox.
+    pub(crate) async fn run(mut self) {
+        let outbox = Arc::clone(&self.job.operation.outbox);
+        let end = self.drive().await;
+        self.connect
+            .count_statement(&self.job.route.record.tenant, self.job.classified.class, &end);
+        outbox.finish(end);
+    }
+
+    async fn drive(&mut self) -> Result<(), Status> {
+        if self.job.classified.class == Class::Read {
+            let outbox = Arc::clone(&self.job.operation.outbox);
+            return tokio::select! {
+                end = self.follow() => end,
+                () = outbox.released() => Ok(()),
+            };
+        }
+        self.intend().await?;
+        let end = self.follow().await;
+        self.conclude(end).await
+    }
+
+    /// Makes the intent durable, on a driver that was alive a moment ago: a write sent to a driver that is lost
+    /// can only be reported as unknown, so none is sent into the void.
+    async fn intend(&mut self) -> Result<(), Status> {
+        if let Some(ticket) = self.job.ticket.take() {
+            self.recorded = Some(Recorded::resumed(ticket));
+            return Ok(());
+        }
+        self.job.route = self.connect.proved(self.job.route.clone()).await?;
+        self.recorded = Some(Recorded::begin(&self.connect, &self.job).await?);
+        Ok(())
+    }
+
+    /// Makes the outcome durable and lets the result through.
+    async fn conclude(&mut self, end: Result<(), Status>) -> Result<(), Status> {
+        let Some(recorded) = self.recorded.take() else {
+            return end;
+        };
+        let held = recorded.finish(&self.connect, &end).await?;
+        for answer in held {
+            if self.pass(&answer).await.is_err() {
+                break;
+            }
+        }
+        end
+    }
+
+    async fn follow(&mut self) -> Result<(), Status> {
+        let mut start = self.job.start.clone();
+        if let Start::Reattach(last) = &start {
+            self.last.clone_from(last);
+            self.heard = true;
+        }
+        loop {
+            let Err(fault) = self.attempt(start).await else {
+                return Ok(());
+            };
+            match self.after(fault).await? {
+                Next::Start(next) => start = next,
+                Next::Done => return Ok(()),
+            }
+        }
+    }
+
+    async fn attempt(&mut self, start: Start) -> Result<(), Fault> {
+        let target = self.target();
+        self.job.operation.set_running(Some(target.clone()));
+        let mut attempt = Attempt::start(target, start).await?;
+        while let Some(answer) = attempt.next().await? {
+            self.heard = true;
+            self.reconnects = 0;
+            self.last = attempt.last().map(str::to_owned);
+            self.deliver(answer).await?;
+        }
+        Ok(())
+    }
+
+    fn target(&self) -> Target {
+        Target {
+            route: self.job.route.clone(),
+            operation: self.upstream_operation.clone(),
+            request: self.job.request.clone(),
+            reattachable: self.job.reattachable,
+            metadata: self.job.metadata.clone(),
+        }
+    }
+
+    async fn deliver(&mut self, answer: Answer) -> Result<(), Fault> {
+        let passing = match &mut self.recorded {
+            Some(recorded) => recorded.hold(answer),
+            None => vec![answer],
+        };
+        for passing in passing {
+            self.pass(&passing).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets an answer through to the client, unless the client has it already from an earlier run.
+    async fn pass(&mut self, answer: &Answer) -> Result<(), Fault> {
+        let record = &self.job.route.record;
+        let message = match self.delivery.admit(self.job.route.epoch, record, answer) {
+            Verdict::Pass(message) => message,
+            Verdict::Skip => return Ok(()),
+            Verdict::Diverged => {
+                return Err(Fault::Answer(errors::not_deterministic(
+                    &self.job.classified.what,
+                )));
+            }
+        };
+        let pushed = self
+            .job
+            .operation
+            .outbox
+            .push(self.delivery.position(), message)
+            .await;
+        match pushed {
+            Ok(()) => Ok(()),
+            // A recorded operation runs to its end, whoever listens: its outcome must be known.
+            Err(_released) if self.recorded.is_some() => Ok(()),
+            Err(_released) => Err(Fault::Answer(Status::cancelled(
+                "the client released the operation",
+            ))),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! One execution that a client asked for, while this broker runs it or keeps its result.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use berth_core::ids::SessionId;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::Target;
+use super::outbox::Outbox;
+use super::registry::Key;
+
+/// An operation. Shared by its task, the calls about it and the registry.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    /// Its session.
+    pub(crate) session: SessionId,
+    /// The client's id for it.
+    pub(crate) id: String,
+    /// Hash of the plan, to tell a repeated request from another one under the same id. `None` when it came here by
+    /// a reattach, without its plan.
+    pub(crate) fingerprint: Option<u64>,
+    /// The client's tags, by which it can be interrupted.
+    pub(crate) tags: Vec<String>,
+    /// False when it ends with the call that started it.
+    pub(crate) reattachable: bool,
+    /// What it has for the client.
+    pub(crate) outbox: Arc<Outbox>,
+    /// Given when the client wants it to stop while no driver has it.
+    pub(crate) interrupted: CancellationToken,
+    running: Mutex<Option<Target>>,
+}
+
+impl Operation {
+    /// An operation that does not run yet.
+    pub(crate) fn new(session: SessionId, id: &str, reattachable: bool, outbox: Arc<Outbox>) -> Self {
+        Self {
+            session,
+            id: id.to_owned(),
+            fingerprint: None,
+            tags: Vec::new(),
+            reattachable,
+            outbox,
+            interrupted: CancellationToken::new(),
+            running: Mutex::new(None),
+        }
+    }
+
+    /// Its name in the registry.
+    pub(crate) fn key(&self) -> Key {
+        (self.session, self.id.clone())
+    }
+
+    /// Notes where it runs from now on; `None` between two drivers.
+    pub(crate) fn set_running(&self, target: Option<Target>) {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = target;
+    }
+
+    /// Where it runs, or ran last.
+    pub(crate) fn running(&self) -> Option<Target> {
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// True while it is not over and no driver has it.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.outbox.is_finished() && self.running().is_none()
+    }
+}

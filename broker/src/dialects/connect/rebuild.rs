@@ -1,0 +1,203 @@
+//! Makes a session's state again on a new driver, from its lineage.
+//!
+//! Each entry is sent as it was recorded, with the new session's ids and a fresh operation id: a driver remembers
+//! the ids of operations that are over. An entry that fails is named and does not stop the others; what was built
+//! on it will fail and be named too.
+
+use berth_core::lineage::LineageEntry;
+use berth_core::wire;
+use bytes::Bytes;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+use super::artifacts::addressed;
+use super::attempt::{Attempt, Start, Target};
+use super::backend::{Ended, Route};
+use super::loss::Fault;
+use super::recorded::{pack, unpack};
+use super::rewrite::{self, Kind};
+use super::rpc::Rpc;
+use super::session::spark_version;
+use super::upstream;
+
+/// How many names of lost things are kept for the session's history.
+const MAX_LOST: usize = 20;
+
+/// Why a rebuild could not be done on this driver.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RebuildError {
+    /// The driver was lost, or never served the session.
+    #[error("the driver was lost while the session was rebuilt on it: {reason}")]
+    DriverLost {
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// A recorded step with its request.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The entry.
+    pub entry: LineageEntry,
+    /// Its payload.
+    pub request: Bytes,
+}
+
+/// What a rebuild did.
+#[derive(Debug, Clone, Default)]
+pub struct Rebuilt {
+    /// The driver's own id for the session; empty where drivers give none.
+    pub server_session_id: String,
+    /// How many steps succeeded.
+    pub replayed: u64,
+    /// What could not be made again, for a person; bounded.
+    pub lost: Vec<String>,
+    /// How each step ended, by its place in the lineage: the outcome of entries that had none.
+    pub ended: Vec<(u64, Ended)>,
+}
+
+/// Makes the session on the route's driver, sets `confs` and sends `steps` in order.
+///
+/// The route's server-side id is not known yet and need not be set.
+///
+/// # Errors
+/// [`RebuildError::DriverLost`]; another driver may do.
+pub async fn rebuild(
+    mut route: Route,
+    confs: &[(String, String)],
+    steps: Vec<Step>,
+) -> Result<Rebuilt, RebuildError> {
+    let mut rebuilt = Rebuilt {
+        server_session_id: create(&route).await?,
+        ..Rebuilt::default()
+    };
+    route.upstream_server_session_id = rebuilt.server_session_id.as_str().into();
+    if !confs.is_empty() {
+        let set = call(&route, Rpc::Config, set_confs(confs)).await;
+        rebuilt.note("session confs", settled(set)?);
+    }
+    for step in steps {
+        let ended = settled(replay(route.clone(), &step).await)?;
+        rebuilt.ended.push((step.entry.seq, ended.clone()));
+        rebuilt.note(&step.entry.what, ended);
+    }
+    Ok(rebuilt)
+}
+
+impl Rebuilt {
+    fn note(&mut self, what: &str, ended: Ended) {
+        match ended {
+            Ended::Succeeded(_) => self.replayed += 1,
+            Ended::Failed(_) if self.lost.len() >= MAX_LOST => {}
+            Ended::Failed(status) => {
+                let reason: String = status.message().chars().take(200).collect();
+                self.lost.push(format!("{what}: {reason}"));
+            }
+        }
+    }
+}
+
+/// Asks for the driver's version: the cheapest call that makes a session there and tells its id.
+async fn create(route: &Route) -> Result<String, RebuildError> {
+    let lost = |status: Status| RebuildError::DriverLost {
+        reason: status.message().to_owned(),
+    };
+    let answer = call(route, Rpc::AnalyzePlan, spark_version())
+        .await
+        .map_err(lost)?;
+    let id = wire::last_text(&answer, Rpc::AnalyzePlan.layout().server_session_id);
+    Ok(id
+        .map_err(|error| lost(rewrite::malformed(error)))?
+        .unwrap_or_default())
+}
+
+/// `ConfigRequest.operation.set`.
+fn set_confs(confs: &[(String, String)]) -> Bytes {
+    let mut set = Vec::new();
+    for (key, value) in confs {
+        let mut pair = Vec::new();
+        wire::append_string(&mut pair, 1, key);
+        wire::append_string(&mut pair, 2, value);
+        wire::append_bytes(&mut set, 1, &pair);
+    }
+    let mut operation = Vec::new();
+    wire::append_bytes(&mut operation, 1, &set);
+    let mut request = Vec::new();
+    wire::append_bytes(&mut request, 3, &operation);
+    request.into()
+}
+
+async fn call(route: &Route, rpc: Rpc, body: Bytes) -> Result<Bytes, Status> {
+    let message = rewrite::request(rpc, route, body, |_| {});
+    upstream::unary(route, rpc, message, &MetadataMap::new()).await
+}
+
+/// Sends one step; its answer's messages come back packed.
+pub(crate) async fn replay(route: Route, step: &Step) -> Result<Bytes, Status> {
+    let route = &route;
+    match step.entry.call.as_str() {
+        "execute" => run(route, &step.request).await,
+        "config" => one(call(route, Rpc::Config, step.request.clone()).await),
+        "analyze" => one(call(route, Rpc::AnalyzePlan, step.request.clone()).await),
+        "artifacts" => {
+            let messages = addressed(Rpc::AddArtifacts, route, &unpack(step.request.clone()));
+            one(upstream::upload(route, Rpc::AddArtifacts, messages, &MetadataMap::new()).await)
+        }
+        other => Err(Status::unimplemented(format!(
+            "a recorded call of kind {other} is not known to this release"
+        ))),
+    }
+}
+
+fn one(answer: Result<Bytes, Status>) -> Result<Bytes, Status> {
+    answer.map(|message| pack([message.as_ref()]))
+}
+
+async fn run(route: &Route, request: &Bytes) -> Result<Bytes, Status> {
+    let target = Target {
+        route: route.clone(),
+        operation: Uuid::new_v4().to_string(),
+        request: Some(request.clone()),
+        reattachable: rewrite::is_reattachable(request)?,
+        metadata: MetadataMap::new(),
+    };
+    let mut attempt = Attempt::start(target.clone(), Start::Execute)
+        .await
+        .map_err(Fault::into_status)?;
+    let mut messages = Vec::new();
+    while let Some(answer) = attempt.next().await.map_err(Fault::into_status)? {
+        if answer.kind != Kind::Progress {
+            messages.push(answer.body);
+        }
+    }
+    if target.reattachable {
+        // The driver would keep the answer until its own timeout; a failure here costs no more than that.
+        drop(target.release().await);
+    }
+    Ok(pack(messages.iter().map(Bytes::as_ref)))
+}
+
+/// Tells a step that failed from a driver that is gone.
+fn settled(result: Result<Bytes, Status>) -> Result<Ended, RebuildError> {
+    let status = match result {
+        Ok(answer) => return Ok(Ended::Succeeded(Some(answer))),
+        Err(status) => status,
+    };
+    match Fault::of(status.clone()) {
+        Fault::Lost { .. } => Err(RebuildError::DriverLost {
+            reason: status.message().to_owned(),
+        }),
+        Fault::Answer(_) | Fault::NoOperation(_) | Fault::Taken(_) => Ok(Ended::Failed(forgiven(status)?)),
+    }
+}
+
+/// Running out of time on a step means the driver hangs, not that the step is wrong.
+fn forgiven(status: Status) -> Result<Status, RebuildError> {
+    if status.code() == Code::DeadlineExceeded {
+        return Err(RebuildError::DriverLost {
+            reason: status.message().to_owned(),
+        });
+    }
+    Ok(status)
+}

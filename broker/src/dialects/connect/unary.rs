@@ -1,0 +1,106 @@
+//! Calls with one message each way.
+
+use std::sync::Arc;
+
+use berth_core::connect::{self, Classified};
+use berth_core::lineage::Class;
+use bytes::Bytes;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::backend::Route;
+use super::backend::{Ended, Intent};
+use super::codec::Message;
+use super::recorded::pack;
+use super::rpc::Rpc;
+use super::session::{Call, once};
+use super::{Connect, errors, rewrite, upstream};
+
+/// AnalyzePlan: mostly questions, but `persist` and catalog operations inside a plan change state.
+pub(crate) async fn analyze(connect: &Arc<Connect>, call: Call) -> Result<Message, Status> {
+    let classified = connect::classify_analyze(&call.message).map_err(rewrite::malformed)?;
+    by_class(connect, call, classified, "analyze").await
+}
+
+/// Config: `set` and `unset` change state.
+pub(crate) async fn config(connect: &Arc<Connect>, call: Call) -> Result<Message, Status> {
+    let classified = connect::classify_config(&call.message).map_err(rewrite::malformed)?;
+    by_class(connect, call, classified, "config").await
+}
+
+async fn by_class(
+    connect: &Arc<Connect>,
+    call: Call,
+    classified: Classified,
+    kind: &'static str,
+) -> Result<Message, Status> {
+    if classified.class == Class::Read {
+        return forward(connect, &call).await;
+    }
+    let owned = Arc::clone(connect);
+    let work = async move { run_recorded(&owned, &call, classified, kind).await };
+    connect.to_end("connect recorded call", work).await?
+}
+
+/// Passes a call on and its answer back, again on the next driver after a loss.
+pub(crate) async fn forward(connect: &Arc<Connect>, call: &Call) -> Result<Message, Status> {
+    let route = connect.route(call).await?;
+    let (route, answer) = connect.on_driver(route, |route| send(call, route)).await?;
+    Ok(rewrite::response(call.rpc, &route.record, answer, |_| {}))
+}
+
+async fn send(call: &Call, route: Route) -> Result<Bytes, Status> {
+    let message = rewrite::request(call.rpc, &route, call.message.clone(), |_| {});
+    upstream::unary(&route, call.rpc, message, &call.metadata).await
+}
+
+/// Runs a state change or a write with its intent and its outcome made durable around it.
+async fn run_recorded(
+    connect: &Arc<Connect>,
+    call: &Call,
+    classified: Classified,
+    kind: &'static str,
+) -> Result<Message, Status> {
+    let route = connect.proved(connect.route(call).await?).await?;
+    let what = classified.what.clone();
+    let intent = intent(call, classified, kind);
+    let class = intent.class;
+    let ticket = connect.begin(&route, intent).await?;
+    let ran = match class {
+        Class::Write | Class::Pinned => once(route, &what, |route| send(call, route)).await,
+        Class::Read | Class::State => connect.on_driver(route, |route| send(call, route)).await,
+    };
+    connect.finish(ticket, ended(&ran)).await?;
+    let (route, answer) = ran?;
+    connect.count_statement(&route.record.tenant, class, &Ok(()));
+    Ok(rewrite::response(call.rpc, &route.record, answer, |_| {}))
+}
+
+/// How a call with one answer ended.
+pub(crate) fn ended(ran: &Result<(Route, Bytes), Status>) -> Ended {
+    match ran {
+        Ok((_, answer)) => Ended::Succeeded(Some(pack([answer.as_ref()]))),
+        Err(status) => Ended::Failed(status.clone()),
+    }
+}
+
+fn intent(call: &Call, classified: Classified, kind: &'static str) -> Intent {
+    Intent {
+        operation: Uuid::new_v4().to_string(),
+        class: classified.class,
+        call: kind.to_owned(),
+        what: classified.what,
+        key: classified.key,
+        payload: call.message.clone(),
+        fingerprint: super::execute::fingerprint(&call.message),
+    }
+}
+
+/// GetStatus, FetchErrorDetails, ArtifactStatus: questions about what is there.
+pub(crate) async fn question(connect: &Arc<Connect>, call: Call) -> Result<Message, Status> {
+    if call.rpc == Rpc::GetStatus && connect.record_of(&call).await?.is_none() {
+        let shown = call.client_session.to_string();
+        return Err(errors::invalid_handle(errors::Handle::SessionNotFound, &shown));
+    }
+    forward(connect, &call).await
+}
