@@ -1,0 +1,91 @@
+//! The agent's port: mutual TLS, then gRPC or a tunnel, told apart by ALPN.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_proto::agent::agent_server::AgentServer;
+use berth_runtime::tasks::Tasks;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tonic::service::Routes;
+
+use crate::drivers::Drivers;
+use crate::lease::NodeLease;
+use crate::service::AgentService;
+use crate::tunnel;
+
+/// Connections at once: a broker has one for calls and one for each driver.
+const MAX_CONNECTIONS: usize = 4096;
+/// A peer that has not finished its handshake by then is dropped.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Serves brokers until the tasks end.
+pub(crate) fn serve(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    drivers: Arc<Drivers>,
+    lease: Arc<NodeLease>,
+    tasks: &Tasks,
+) {
+    let mut tls = rustls::ServerConfig::clone(&tls);
+    tls.alpn_protocols = vec![b"h2".to_vec(), tunnel::ALPN.to_vec()];
+    let door = Arc::new(Door {
+        acceptor: TlsAcceptor::from(Arc::new(tls)),
+        routes: Routes::new(AgentServer::new(AgentService::new(Arc::clone(&drivers), lease))),
+        drivers,
+    });
+    let (owner, room) = (tasks.clone(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+    tasks.spawn("agent listener", async move {
+        loop {
+            let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let door = Arc::clone(&door);
+                    owner.spawn("broker connection", async move {
+                        if let Err(error) = door.admit(stream).await {
+                            tracing::debug!(%peer, error, "a broker connection ended");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the agent's port does not accept");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    });
+}
+
+struct Door {
+    acceptor: TlsAcceptor,
+    routes: Routes,
+    drivers: Arc<Drivers>,
+}
+
+impl Door {
+    async fn admit(&self, stream: TcpStream) -> Result<(), String> {
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let handshake = tokio::time::timeout(HANDSHAKE_DEADLINE, self.acceptor.accept(stream)).await;
+        let stream = handshake
+            .map_err(|late| late.to_string())?
+            .map_err(|error| error.to_string())?;
+        if stream.get_ref().1.alpn_protocol() == Some(tunnel::ALPN) {
+            return tunnel::serve(stream, Arc::clone(&self.drivers))
+                .await
+                .map_err(|error| error.to_string());
+        }
+        let service = TowerToHyperService::new(self.routes.clone().prepare());
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(1024)
+            .serve_connection(TokioIo::new(stream), service)
+            .await
+            .map_err(|error| error.to_string())
+    }
+}
