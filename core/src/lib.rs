@@ -6,10 +6,13 @@
 //!
 //! The invariants I1-I8 are listed in [`invariants`], each with the rule here that keeps it.
 
+pub mod admission;
 pub mod connect;
 pub mod ids;
 pub mod keys;
 pub mod lineage;
+pub mod placement;
 pub mod record;
+pub mod session;
 pub mod sql;
 pub mod wire;

@@ -2,6 +2,8 @@
 //!
 //! An operation's intent is durable before it is sent to the driver, its outcome before the client hears it.
 
+pub mod replay;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, SessionId};

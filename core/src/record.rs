@@ -200,6 +200,9 @@ pub enum SessionState {
         at: UnixMillis,
         /// Why.
         reason: CloseReason,
+        /// True when the id may be opened again, as a new session.
+        #[serde(default)]
+        reopen: bool,
     },
 }
 

@@ -1,0 +1,127 @@
+//! What a recovery sends to a new driver.
+
+use super::{Class, LineageEntry, Outcome};
+
+/// One step of a rebuild.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// Send the entry's request again.
+    Send(&'a LineageEntry),
+    /// Drop a temporary view: all that a recorded `DROP VIEW` may do a second time. A permanent view of that name
+    /// may have been made again by somebody else.
+    DropTempView {
+        /// The view's name.
+        name: &'a str,
+    },
+}
+
+/// The steps that make a session's state again, in order, from its lineage in order.
+///
+/// A state change that succeeded is made again. One whose outcome nobody knows is made too: the new driver has never
+/// seen it, so there it runs once, in its place, and its outcome is known from then on. What failed is left out,
+/// and what wrote is never sent again (I3).
+pub fn plan(entries: &[LineageEntry]) -> Vec<Step<'_>> {
+    entries.iter().filter_map(step).collect()
+}
+
+fn step(entry: &LineageEntry) -> Option<Step<'_>> {
+    match (entry.class, &entry.outcome) {
+        (Class::State, Outcome::Succeeded { .. } | Outcome::Unknown) => Some(Step::Send(entry)),
+        (Class::Write, Outcome::Succeeded { .. }) => {
+            let name = entry.key.strip_prefix("view:")?;
+            Some(Step::DropTempView { name })
+        }
+        (Class::State | Class::Write | Class::Read | Class::Pinned, _) => None,
+    }
+}
+
+/// What only the lost driver had, for the session's history.
+pub fn lost(entries: &[LineageEntry]) -> Vec<String> {
+    let pinned = entries.iter().filter(|entry| entry.class == Class::Pinned);
+    pinned
+        .filter(|entry| !matches!(entry.outcome, Outcome::Failed { .. }))
+        .map(|entry| entry.what.clone())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Epoch, SessionId};
+    use crate::lineage::Payload;
+    use uuid::Uuid;
+
+    fn entry(seq: u64, class: Class, outcome: Outcome, key: &str) -> LineageEntry {
+        LineageEntry {
+            format: LineageEntry::FORMAT,
+            session: SessionId::new(Uuid::nil()),
+            seq,
+            epoch: Epoch::INITIAL,
+            operation: seq.to_string(),
+            class,
+            call: "execute".to_owned(),
+            what: format!("entry {seq}"),
+            key: key.to_owned(),
+            payload: Payload::Inline(String::new()),
+            fingerprint: 0,
+            outcome,
+            at: 0,
+        }
+    }
+
+    fn succeeded() -> Outcome {
+        Outcome::Succeeded { answer: None }
+    }
+
+    fn failed() -> Outcome {
+        Outcome::Failed {
+            code: 13,
+            message: String::new(),
+            details: String::new(),
+        }
+    }
+
+    /// I3, connect#67: a write is not among the steps whatever became of it.
+    #[test]
+    fn i3_every_class_and_outcome_has_its_step() {
+        let cases = [
+            (Class::State, succeeded(), "", true),
+            (Class::State, Outcome::Unknown, "", true),
+            (Class::State, failed(), "", false),
+            (Class::Write, succeeded(), "", false),
+            (Class::Write, Outcome::Unknown, "", false),
+            (Class::Write, Outcome::Unknown, "view:v", false),
+            (Class::Pinned, succeeded(), "", false),
+        ];
+        for (class, outcome, key, sent) in cases {
+            let entries = [entry(1, class, outcome.clone(), key)];
+            assert_eq!(
+                matches!(plan(&entries).as_slice(), [Step::Send(_)]),
+                sent,
+                "{class:?} {outcome:?}"
+            );
+        }
+    }
+
+    /// connect#43: a dropped view stays dropped, and nothing permanent is dropped twice.
+    #[test]
+    fn a_recorded_drop_view_drops_only_a_temporary_one() {
+        let entries = [
+            entry(1, Class::State, succeeded(), "view:v"),
+            entry(2, Class::Write, succeeded(), "view:v"),
+        ];
+        assert_eq!(
+            plan(&entries),
+            [Step::Send(&entries[0]), Step::DropTempView { name: "v" }]
+        );
+    }
+
+    #[test]
+    fn pinned_things_are_named() {
+        let entries = [
+            entry(1, Class::Pinned, succeeded(), ""),
+            entry(2, Class::Pinned, failed(), ""),
+        ];
+        assert_eq!(lost(&entries), ["entry 1"]);
+    }
+}
