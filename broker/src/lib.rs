@@ -1,3 +1,12 @@
-//! Stateless front replica: dialects, routing, recovery, leader duties
+//! Stateless front replica: dialects, routing, placement, recovery.
+//!
+//! [`sessions`] is the heart: it takes a session to a driver and back to another one after a loss. [`ledger`] keeps
+//! what made the session's state, [`fleet`] and `tunnel` reach the agents. Rules are in `berth_core`.
 
+pub mod config;
 pub mod dialects;
+pub mod fleet;
+pub mod ledger;
+mod place;
+pub mod sessions;
+pub mod tunnel;

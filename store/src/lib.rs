@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub mod blobs;
 pub mod embedded;
 
 /// A store revision: every transaction that changes something gets the next one.

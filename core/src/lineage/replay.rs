@@ -10,6 +10,8 @@ pub enum Step<'a> {
     /// Drop a temporary view: all that a recorded `DROP VIEW` may do a second time. A permanent view of that name
     /// may have been made again by somebody else.
     DropTempView {
+        /// The recorded statement.
+        entry: &'a LineageEntry,
         /// The view's name.
         name: &'a str,
     },
@@ -29,7 +31,7 @@ fn step(entry: &LineageEntry) -> Option<Step<'_>> {
         (Class::State, Outcome::Succeeded { .. } | Outcome::Unknown) => Some(Step::Send(entry)),
         (Class::Write, Outcome::Succeeded { .. }) => {
             let name = entry.key.strip_prefix("view:")?;
-            Some(Step::DropTempView { name })
+            Some(Step::DropTempView { entry, name })
         }
         (Class::State | Class::Write | Class::Read | Class::Pinned, _) => None,
     }
@@ -112,7 +114,13 @@ mod tests {
         ];
         assert_eq!(
             plan(&entries),
-            [Step::Send(&entries[0]), Step::DropTempView { name: "v" }]
+            [
+                Step::Send(&entries[0]),
+                Step::DropTempView {
+                    entry: &entries[1],
+                    name: "v"
+                }
+            ]
         );
     }
 

@@ -1,0 +1,44 @@
+//! The broker's part of the configuration.
+
+use std::collections::BTreeMap;
+
+use berth_core::admission::Limits;
+use berth_core::ids::{ProfileName, TenantId};
+use serde::{Deserialize, Serialize};
+
+/// What a broker needs to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct BrokerConfig {
+    /// Tenant of users that no rule gives another one.
+    pub default_tenant: TenantId,
+    /// Profile of sessions that ask for none.
+    pub default_profile: ProfileName,
+    /// Seconds for which a call waits while its session is placed or recovered. Spark Connect clients wait 10 min.
+    #[serde(default = "default_hold_seconds")]
+    pub hold_seconds: u64,
+    /// Seconds after which a broker that is not heard of counts as lost; at least 3.
+    #[serde(default = "default_lease_seconds")]
+    pub lease_seconds: u64,
+    /// Limits of tenants without limits of their own.
+    #[serde(default)]
+    pub default_limits: Limits,
+    /// Limits by tenant.
+    #[serde(default)]
+    pub tenants: BTreeMap<TenantId, Limits>,
+}
+
+impl BrokerConfig {
+    /// The limits of a tenant.
+    pub fn limits(&self, tenant: &TenantId) -> Limits {
+        self.tenants.get(tenant).copied().unwrap_or(self.default_limits)
+    }
+}
+
+fn default_hold_seconds() -> u64 {
+    300
+}
+
+fn default_lease_seconds() -> u64 {
+    10
+}

@@ -1,0 +1,228 @@
+//! Lineage in the store: intents before they run, outcomes before clients hear them.
+//!
+//! An entry is `lineage/<session>/<seq>`; `operations/<session>/<operation>` points to it, so that an operation is
+//! found by its id in any epoch and from any replica. Both are written in one transaction that compares the
+//! session's record: a broker that does not know that the session has moved cannot append to it (I1).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use berth_core::ids::{Epoch, SessionId};
+use berth_core::keys;
+use berth_core::lineage::{LineageEntry, Outcome, Payload};
+use berth_core::record::Record;
+use berth_runtime::clock::unix_millis;
+use berth_store::blobs::Blobs;
+use berth_store::{Compare, Revision, StoreRef, Txn, TxnOutcome};
+use bytes::Bytes;
+
+use crate::dialects::connect::backend::{Ended, Intent, Refusal, Ticket};
+
+/// Payloads up to this size are in their record.
+const INLINE_BYTES: usize = 32 << 10;
+/// Answers up to this size are kept for a client that asks again.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// Entries of one session. Beyond it, recovery would take minutes.
+const MAX_ENTRIES: u64 = 10_000;
+/// Appends that lose a race against another one of the same session try again so often.
+const MAX_RACES: u32 = 16;
+/// Entries read at once.
+const PAGE: usize = 500;
+
+/// The lineage of all sessions.
+#[derive(Debug)]
+pub struct Ledger {
+    store: StoreRef,
+    blobs: Blobs,
+    /// The last sequence number known of each session; a guess that the transaction checks.
+    tails: Mutex<BTreeMap<SessionId, u64>>,
+}
+
+impl Ledger {
+    /// The lineage kept in `store`, with large payloads in `blobs`.
+    pub fn new(store: StoreRef, blobs: Blobs) -> Self {
+        Self { store, blobs, tails: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Writes an intent under the session's record as it was at `revision`.
+    ///
+    /// # Errors
+    /// `Duplicate` when the operation is recorded, `Unavailable` when the session has moved or the store is away,
+    /// `LineageFull`.
+    pub async fn begin(
+        &self,
+        session: SessionId,
+        epoch: Epoch,
+        revision: Revision,
+        intent: Intent,
+    ) -> Result<Ticket, Refusal> {
+        let payload = self.keep(intent.payload.clone()).await?;
+        for _ in 0..MAX_RACES {
+            let seq = self.tail(session).await? + 1;
+            if seq > MAX_ENTRIES {
+                let reason = format!("the session has {MAX_ENTRIES} recorded changes: open a new one");
+                return Err(Refusal::LineageFull { reason });
+            }
+            let entry = entry(session, seq, epoch, &intent, payload.clone());
+            let operation = keys::operation(session, &intent.operation);
+            let txn = Txn::new()
+                .when(Compare::ModRevision(keys::session(session), revision))
+                .when(Compare::Absent(keys::lineage(session, seq)))
+                .when(Compare::Absent(operation.clone()))
+                .put(keys::lineage(session, seq), entry.encode())
+                .put(&operation, seq.to_string());
+            if let TxnOutcome::Done(_) = self.store.txn(txn).await.map_err(unavailable)? {
+                self.remember(session, seq);
+                return Ok(Ticket { session, seq, operation: intent.operation });
+            }
+            self.explain_conflict(session, revision, &intent.operation).await?;
+            self.forget(session);
+        }
+        Err(Refusal::Unavailable { reason: "too many changes of the session at once; try again".to_owned() })
+    }
+
+    /// Says why an append conflicted, unless it only lost a race for its place.
+    async fn explain_conflict(
+        &self,
+        session: SessionId,
+        revision: Revision,
+        operation: &str,
+    ) -> Result<(), Refusal> {
+        let recorded = self.store.get(&keys::operation(session, operation)).await.map_err(unavailable)?;
+        if recorded.is_some() {
+            return Err(Refusal::Duplicate { operation: operation.to_owned() });
+        }
+        let record = self.store.get(&keys::session(session)).await.map_err(unavailable)?;
+        if record.is_none_or(|record| record.mod_revision != revision) {
+            return Err(Refusal::Unavailable { reason: "the session has just moved; try again".to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Writes the outcome of an intent.
+    ///
+    /// # Errors
+    /// `Unavailable`; `Closed` when the session's lineage is gone.
+    pub async fn finish(&self, ticket: &Ticket, ended: Ended) -> Result<(), Refusal> {
+        let key = keys::lineage(ticket.session, ticket.seq);
+        let stored = self.store.get(&key).await.map_err(unavailable)?.ok_or(Refusal::Closed)?;
+        let mut entry = LineageEntry::decode(&key, &stored.value).map_err(unavailable)?;
+        entry.outcome = self.outcome(ended).await?;
+        let txn = Txn::new().when(Compare::Present(key.clone())).put(&key, entry.encode());
+        match self.store.txn(txn).await.map_err(unavailable)? {
+            TxnOutcome::Done(_) => Ok(()),
+            TxnOutcome::Conflict(_) => Err(Refusal::Closed),
+        }
+    }
+
+    async fn outcome(&self, ended: Ended) -> Result<Outcome, Refusal> {
+        Ok(match ended {
+            Ended::Succeeded(Some(answer)) if answer.len() <= MAX_ANSWER_BYTES => {
+                Outcome::Succeeded { answer: Some(self.keep(answer).await?) }
+            }
+            Ended::Succeeded(_) => Outcome::Succeeded { answer: None },
+            Ended::Failed(status) => Outcome::Failed {
+                code: status.code().into(),
+                message: status.message().to_owned(),
+                details: BASE64.encode(status.details()),
+            },
+        })
+    }
+
+    /// What is written down of an operation.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn recall(&self, session: SessionId, operation: &str) -> Result<Option<LineageEntry>, Refusal> {
+        let pointer = self.store.get(&keys::operation(session, operation)).await.map_err(unavailable)?;
+        let seq = pointer.and_then(|entry| std::str::from_utf8(&entry.value).ok()?.parse().ok());
+        let Some(seq) = seq else { return Ok(None) };
+        let key = keys::lineage(session, seq);
+        let stored = self.store.get(&key).await.map_err(unavailable)?;
+        stored.map(|stored| LineageEntry::decode(&key, &stored.value)).transpose().map_err(unavailable)
+    }
+
+    /// The lineage of a session, in order.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn entries(&self, session: SessionId) -> Result<Vec<LineageEntry>, Refusal> {
+        let prefix = keys::lineage_of(session);
+        let mut entries = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.store.list(&prefix, after.as_deref(), PAGE, None).await.map_err(unavailable)?;
+            for stored in &page.entries {
+                entries.push(LineageEntry::decode(&stored.key, &stored.value).map_err(unavailable)?);
+            }
+            after = page.entries.last().map(|entry| entry.key.clone());
+            if !page.more {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// The bytes of a payload.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn payload(&self, payload: &Payload) -> Result<Bytes, Refusal> {
+        match payload {
+            Payload::Inline(text) => BASE64.decode(text).map(Bytes::from).map_err(unavailable),
+            Payload::Blob { sha256, .. } => self.blobs.get(sha256).await.map_err(unavailable),
+        }
+    }
+
+    async fn keep(&self, data: Bytes) -> Result<Payload, Refusal> {
+        if data.len() <= INLINE_BYTES {
+            return Ok(Payload::Inline(BASE64.encode(&data)));
+        }
+        let len = data.len() as u64;
+        let sha256 = self.blobs.put(data).await.map_err(unavailable)?;
+        Ok(Payload::Blob { sha256, len })
+    }
+
+    async fn tail(&self, session: SessionId) -> Result<u64, Refusal> {
+        let known = self.tails.lock().unwrap_or_else(PoisonError::into_inner).get(&session).copied();
+        match known {
+            Some(seq) => Ok(seq),
+            None => Ok(self.entries(session).await?.last().map_or(0, |entry| entry.seq)),
+        }
+    }
+
+    fn remember(&self, session: SessionId, seq: u64) {
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let tail = tails.entry(session).or_insert(seq);
+        *tail = seq.max(*tail);
+    }
+
+    /// Forgets what is known of a session; the store is asked again.
+    pub fn forget(&self, session: SessionId) {
+        self.tails.lock().unwrap_or_else(PoisonError::into_inner).remove(&session);
+    }
+}
+
+/// An error of the store or of the blobs, as the dialects tell it.
+pub(crate) fn unavailable(error: impl std::fmt::Display) -> Refusal {
+    Refusal::Unavailable { reason: error.to_string() }
+}
+
+fn entry(session: SessionId, seq: u64, epoch: Epoch, intent: &Intent, payload: Payload) -> LineageEntry {
+    LineageEntry {
+        format: LineageEntry::FORMAT,
+        session,
+        seq,
+        epoch,
+        operation: intent.operation.clone(),
+        class: intent.class,
+        call: intent.call.clone(),
+        what: intent.what.clone(),
+        key: intent.key.clone(),
+        payload,
+        fingerprint: intent.fingerprint,
+        outcome: Outcome::Unknown,
+        at: unix_millis(),
+    }
+}
