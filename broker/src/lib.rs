@@ -3,10 +3,12 @@
 //! [`sessions`] is the heart: it takes a session to a driver and back to another one after a loss. [`ledger`] keeps
 //! what made the session's state, [`fleet`] and `tunnel` reach the agents. Rules are in `berth_core`.
 
+pub mod app;
 pub mod config;
 pub mod dialects;
 pub mod fleet;
 pub mod ledger;
+pub mod native;
 mod place;
 pub mod sessions;
 pub mod tunnel;

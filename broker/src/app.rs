@@ -1,0 +1,172 @@
+//! A broker, assembled: its own record, its routes, its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use berth_core::ids::BrokerId;
+use berth_core::keys;
+use berth_core::record::{BrokerRecord, FORMAT, Record, SessionRecord};
+use berth_proto::DESCRIPTORS;
+use berth_runtime::clock::unix_millis;
+use berth_runtime::tasks::{Shutdown, Tasks};
+use berth_store::blobs::Blobs;
+use berth_store::{Event, LeaseId, StoreError, StoreRef, Txn};
+use futures_util::StreamExt;
+use rustls::ClientConfig;
+use tonic::service::Routes;
+use uuid::Uuid;
+
+use crate::config::BrokerConfig;
+use crate::dialects::connect::{Connect, ConnectConfig, service};
+use crate::fleet::Fleet;
+use crate::ledger::Ledger;
+use crate::native::Native;
+use crate::sessions::Sessions;
+use crate::tunnel::Dialer;
+
+/// How long to wait before a watch that ended is taken up again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Broker {
+    tasks: Tasks,
+    store: StoreRef,
+    lease: LeaseId,
+    routes: Router,
+}
+
+impl Broker {
+    /// Registers the broker and starts its tasks.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not take the broker's record.
+    pub async fn start(
+        config: BrokerConfig,
+        admin_address: String,
+        store: StoreRef,
+        blobs: Blobs,
+        tls: &Arc<ClientConfig>,
+        shutdown: Shutdown,
+    ) -> Result<Self, StoreError> {
+        let tasks = Tasks::new(shutdown);
+        let id = new_id();
+        let lease = register(&store, &id, admin_address, config.lease_seconds, &tasks).await?;
+        let fleet = Fleet::new(Arc::clone(&store), Dialer::new(tls));
+        let ledger = Arc::new(Ledger::new(Arc::clone(&store), blobs));
+        let sessions = Sessions::new(
+            id,
+            config,
+            Arc::clone(&store),
+            Arc::clone(&fleet),
+            Arc::clone(&ledger),
+        );
+        tasks.spawn("session watch", follow(Arc::clone(&store), Arc::clone(&sessions)));
+        let connect = Connect::new(
+            Arc::clone(&sessions) as _,
+            ConnectConfig::default(),
+            tasks.clone(),
+        );
+        let native = Native::server(Arc::clone(&store), fleet, ledger, sessions);
+        let routes = grpc(native).merge(service(connect));
+        Ok(Self {
+            tasks,
+            store,
+            lease,
+            routes,
+        })
+    }
+
+    /// What is served on the Spark Connect port: that dialect and the native API.
+    pub fn routes(&self) -> Router {
+        self.routes.clone()
+    }
+
+    /// Ends the broker: what runs may finish within `patience`, then its record goes.
+    pub async fn stop(&self, patience: Duration) {
+        self.tasks.stop(patience).await;
+        if let Err(error) = self.store.revoke(self.lease).await {
+            tracing::warn!(%error, "the broker's record stays until its lease ends");
+        }
+    }
+}
+
+fn new_id() -> BrokerId {
+    let name = format!("broker-{}", Uuid::new_v4().simple());
+    // Letters, digits and a hyphen are what an id consists of.
+    name.parse().expect("a generated broker id is well-formed")
+}
+
+fn grpc(native: berth_proto::v1::berth_server::BerthServer<Native>) -> Router {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    drop(health);
+    let mut routes = Routes::builder();
+    routes.add_service(native).add_service(health_service);
+    match tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .build_v1()
+    {
+        Ok(reflection) => drop(routes.add_service(reflection)),
+        Err(error) => tracing::warn!(%error, "the native API is served without reflection"),
+    }
+    routes.routes().into_axum_router()
+}
+
+async fn register(
+    store: &StoreRef,
+    id: &BrokerId,
+    admin_address: String,
+    lease_seconds: u64,
+    tasks: &Tasks,
+) -> Result<LeaseId, StoreError> {
+    let ttl = Duration::from_secs(lease_seconds.max(3));
+    let record = BrokerRecord {
+        format: FORMAT,
+        id: id.clone(),
+        admin_address,
+        started_at: unix_millis(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let lease = store.grant(ttl).await?;
+    store
+        .txn(Txn::new().put_leased(keys::broker(id), record.encode(), lease))
+        .await?;
+    let kept = Arc::clone(store);
+    tasks.spawn("broker lease", async move {
+        let mut ticks = tokio::time::interval(ttl / 4);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = kept.renew(lease).await {
+                tracing::warn!(%error, "the broker's lease was not renewed");
+            }
+        }
+    });
+    Ok(lease)
+}
+
+/// Tells the sessions of every change that others make, for ever. Changes missed while no watch runs are found when
+/// a stale route fails.
+async fn follow(store: StoreRef, sessions: Arc<Sessions>) {
+    loop {
+        if let Err(error) = follow_once(&store, &sessions).await {
+            tracing::debug!(%error, "the session watch starts over");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn follow_once(store: &StoreRef, sessions: &Sessions) -> Result<(), StoreError> {
+    let now = store.list(keys::SESSIONS, None, 1, None).await?.revision;
+    let mut watch = store.watch(keys::SESSIONS, now + 1).await?;
+    while let Some(batch) = watch.next().await {
+        for event in batch?.events {
+            let Event::Put(entry) = event else { continue };
+            match SessionRecord::decode(&entry.key, &entry.value) {
+                Ok(record) => sessions.on_change(&record),
+                Err(error) => tracing::warn!(%error, "a session's record is not understood"),
+            }
+        }
+    }
+    Ok(())
+}

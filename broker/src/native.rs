@@ -1,0 +1,383 @@
+//! Berth's own gRPC API: what operators see and do.
+
+use std::sync::Arc;
+
+use berth_core::ids::{NodeId, SessionId};
+use berth_core::keys;
+use berth_core::lineage::Outcome;
+use berth_core::record::{BrokerRecord, CloseReason, Record, SessionRecord, SessionState};
+use berth_proto::agent as api;
+use berth_proto::v1;
+use berth_proto::v1::berth_server::{Berth, BerthServer};
+use berth_store::{Entry, StoreRef};
+use tonic::{Request, Response, Status};
+
+use crate::dialects::connect::backend::{Backend, Refusal};
+use crate::fleet::{Fleet, Node};
+use crate::ledger::Ledger;
+use crate::sessions::Sessions;
+
+/// Sessions of one page, at most.
+const MAX_PAGE: usize = 1_000;
+/// Changes of a session that are explained.
+const MAX_EXPLAINED: usize = 200;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Native {
+    store: StoreRef,
+    fleet: Arc<Fleet>,
+    ledger: Arc<Ledger>,
+    sessions: Arc<Sessions>,
+}
+
+impl Native {
+    /// The service over a broker's parts.
+    pub fn server(
+        store: StoreRef,
+        fleet: Arc<Fleet>,
+        ledger: Arc<Ledger>,
+        sessions: Arc<Sessions>,
+    ) -> BerthServer<Self> {
+        BerthServer::new(Self {
+            store,
+            fleet,
+            ledger,
+            sessions,
+        })
+    }
+
+    async fn read(&self, id: &str) -> Result<SessionRecord, Status> {
+        let id: SessionId = id
+            .parse()
+            .map_err(|error| Status::invalid_argument(format!("{error}")))?;
+        let key = keys::session(id);
+        let entry = self.store.get(&key).await.map_err(away)?;
+        let entry = entry
+            .ok_or_else(|| Status::not_found(format!("no session {id}; list them with 'berth sessions'")))?;
+        SessionRecord::decode(&key, &entry.value).map_err(|error| Status::internal(error.to_string()))
+    }
+
+    async fn all(&self, prefix: &str) -> Result<Vec<Entry>, Status> {
+        let mut entries = Vec::new();
+        loop {
+            let after = entries.last().map(|entry: &Entry| entry.key.clone());
+            let page = self
+                .store
+                .list(prefix, after.as_deref(), MAX_PAGE, None)
+                .await
+                .map_err(away)?;
+            entries.extend(page.entries);
+            if !page.more {
+                return Ok(entries);
+            }
+        }
+    }
+
+    async fn nodes(&self) -> Result<Vec<Node>, Status> {
+        self.fleet.nodes().await.map_err(away)
+    }
+
+    async fn drivers_of(&self, node: &Node) -> Vec<v1::Driver> {
+        let listed = self
+            .fleet
+            .client(&node.record.address)
+            .list_drivers(api::ListDriversRequest {})
+            .await;
+        let drivers = listed.map(|reply| reply.into_inner().drivers).unwrap_or_else(|status| {
+            tracing::warn!(node.id = %node.record.id, error = status.message(), "the node's drivers are not listed");
+            Vec::new()
+        });
+        drivers
+            .into_iter()
+            .map(|driver| describe_driver(&node.record.id, driver))
+            .collect()
+    }
+}
+
+fn away(error: berth_store::StoreError) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+fn refused(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::Closed => Status::not_found("the session has ended"),
+        other => Status::unavailable(other.to_string()),
+    }
+}
+
+fn millis(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn describe_driver(node: &NodeId, driver: api::Driver) -> v1::Driver {
+    v1::Driver {
+        id: driver.driver_id,
+        node: node.to_string(),
+        profile: driver.profile,
+        state: driver.state,
+        pid: driver.pid,
+        jvm_pid: driver.jvm_pid,
+        memory_bytes: driver.memory_bytes,
+        started_at_unix_ms: driver.started_at_unix_ms,
+        sessions: driver
+            .sessions
+            .into_iter()
+            .map(|session| session.session_id)
+            .collect(),
+        log_path: driver.log_path,
+        spark_version: driver.spark_version,
+    }
+}
+
+fn describe_session(record: &SessionRecord) -> v1::Session {
+    let (state, placement) = match &record.state {
+        SessionState::Placing { from: None, .. } => ("placing", None),
+        SessionState::Placing { from: Some(from), .. } => ("recovering", Some(from)),
+        SessionState::Active { placement, .. } => ("active", Some(placement)),
+        SessionState::Closed { .. } => ("closed", None),
+    };
+    let history = record.history.iter();
+    v1::Session {
+        id: record.id.to_string(),
+        dialect: record.dialect.as_str().to_owned(),
+        owner: record.owner.clone(),
+        tenant: record.tenant.to_string(),
+        profile: record.profile.to_string(),
+        client_id: record.client_id.clone(),
+        name: record.name.clone().unwrap_or_default(),
+        state: state.to_owned(),
+        epoch: record.epoch.get(),
+        node: placement
+            .map(|placement| placement.node.to_string())
+            .unwrap_or_default(),
+        driver: placement
+            .map(|placement| placement.driver.to_string())
+            .unwrap_or_default(),
+        created_at_unix_ms: millis(record.created_at),
+        history: history
+            .map(|event| v1::HistoryEvent {
+                at_unix_ms: millis(event.at),
+                epoch: event.epoch.get(),
+                what: event.what.clone(),
+            })
+            .collect(),
+    }
+}
+
+fn describe_node(node: &Node) -> v1::Node {
+    let load = node.load.clone().unwrap_or_default();
+    let state = match (&node.load, node.record.draining) {
+        (None, _) => "unreachable",
+        (Some(_), true) => "draining",
+        (Some(_), false) => "up",
+    };
+    v1::Node {
+        id: node.record.id.to_string(),
+        address: node.record.address.clone(),
+        state: state.to_owned(),
+        memory_capacity_bytes: load.memory_capacity_bytes,
+        memory_reserved_bytes: load.memory_reserved_bytes,
+        drivers: load.drivers,
+        driver_slots: load.driver_slots,
+        sessions: load.sessions,
+        cpu: load.cpu,
+        warm: load.profiles.iter().map(|profile| profile.warm).sum(),
+        version: node.record.version.clone(),
+    }
+}
+
+#[tonic::async_trait]
+impl Berth for Native {
+    type WatchEventsStream = futures_util::stream::BoxStream<'static, Result<v1::SessionEvent, Status>>;
+
+    async fn list_sessions(
+        &self,
+        request: Request<v1::ListSessionsRequest>,
+    ) -> Result<Response<v1::ListSessionsReply>, Status> {
+        let request = request.into_inner();
+        let size = match request.page_size as usize {
+            0 => MAX_PAGE,
+            asked => asked.min(MAX_PAGE),
+        };
+        let after = (!request.page_token.is_empty()).then_some(request.page_token.as_str());
+        let page = self
+            .store
+            .list(keys::SESSIONS, after, size, None)
+            .await
+            .map_err(away)?;
+        let last = page
+            .entries
+            .last()
+            .map(|entry| entry.key.clone())
+            .unwrap_or_default();
+        let records = page
+            .entries
+            .iter()
+            .filter_map(|entry| SessionRecord::decode(&entry.key, &entry.value).ok());
+        let wanted = |record: &SessionRecord| {
+            let open = !matches!(record.state, SessionState::Closed { .. });
+            (open || request.include_closed)
+                && (request.tenant.is_empty() || record.tenant.as_str() == request.tenant)
+        };
+        let sessions = records
+            .filter(wanted)
+            .map(|record| describe_session(&record))
+            .collect();
+        let next_page_token = if page.more { last } else { String::new() };
+        Ok(Response::new(v1::ListSessionsReply {
+            sessions,
+            next_page_token,
+        }))
+    }
+
+    async fn get_session(
+        &self,
+        request: Request<v1::GetSessionRequest>,
+    ) -> Result<Response<v1::Session>, Status> {
+        Ok(Response::new(describe_session(
+            &self.read(&request.into_inner().id).await?,
+        )))
+    }
+
+    async fn close_session(
+        &self,
+        request: Request<v1::CloseSessionRequest>,
+    ) -> Result<Response<v1::CloseSessionReply>, Status> {
+        let record = self.read(&request.into_inner().id).await?;
+        self.sessions
+            .close(record.id, CloseReason::Operator, false)
+            .await
+            .map_err(refused)?;
+        Ok(Response::new(v1::CloseSessionReply {}))
+    }
+
+    async fn explain_session(
+        &self,
+        request: Request<v1::ExplainSessionRequest>,
+    ) -> Result<Response<v1::ExplainSessionReply>, Status> {
+        let record = self.read(&request.into_inner().id).await?;
+        let entries = self.ledger.entries(record.id).await.map_err(refused)?;
+        let lineage = entries
+            .iter()
+            .rev()
+            .take(MAX_EXPLAINED)
+            .rev()
+            .map(|entry| v1::LineageLine {
+                seq: entry.seq,
+                class: format!("{:?}", entry.class).to_lowercase(),
+                what: entry.what.clone(),
+                outcome: match &entry.outcome {
+                    Outcome::Unknown => "unknown".to_owned(),
+                    Outcome::Succeeded { .. } => "succeeded".to_owned(),
+                    Outcome::Failed { message, .. } => {
+                        format!("failed: {}", message.chars().take(200).collect::<String>())
+                    }
+                },
+                bytes: 0,
+            });
+        let reasons = record
+            .history
+            .iter()
+            .rev()
+            .map(|event| format!("{}: {}", event.epoch, event.what));
+        Ok(Response::new(v1::ExplainSessionReply {
+            reasons: reasons.collect(),
+            lineage: lineage.collect(),
+            session: Some(describe_session(&record)),
+        }))
+    }
+
+    async fn list_nodes(
+        &self,
+        _: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesReply>, Status> {
+        let nodes = self.nodes().await?.iter().map(describe_node).collect();
+        Ok(Response::new(v1::ListNodesReply { nodes }))
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<v1::DrainNodeRequest>,
+    ) -> Result<Response<v1::DrainNodeReply>, Status> {
+        let request = request.into_inner();
+        let nodes = self.nodes().await?;
+        let node = nodes.iter().find(|node| node.record.id.as_str() == request.id);
+        let node = node.ok_or_else(|| {
+            Status::not_found(format!("no node {}; list them with 'berth nodes'", request.id))
+        })?;
+        let draining = api::SetDrainingRequest {
+            draining: !request.undo,
+        };
+        self.fleet
+            .client(&node.record.address)
+            .set_draining(draining)
+            .await?;
+        Ok(Response::new(v1::DrainNodeReply {
+            sessions: node.load.as_ref().map_or(0, |load| load.sessions),
+        }))
+    }
+
+    async fn list_drivers(
+        &self,
+        _: Request<v1::ListDriversRequest>,
+    ) -> Result<Response<v1::ListDriversReply>, Status> {
+        let nodes = self.nodes().await?;
+        let listed = futures_util::future::join_all(nodes.iter().map(|node| self.drivers_of(node))).await;
+        Ok(Response::new(v1::ListDriversReply {
+            drivers: listed.into_iter().flatten().collect(),
+        }))
+    }
+
+    async fn list_brokers(
+        &self,
+        _: Request<v1::ListBrokersRequest>,
+    ) -> Result<Response<v1::ListBrokersReply>, Status> {
+        let entries = self.all(keys::BROKERS).await?;
+        let records = entries
+            .iter()
+            .filter_map(|entry| BrokerRecord::decode(&entry.key, &entry.value).ok());
+        let brokers = records.map(|record| v1::Broker {
+            id: record.id.to_string(),
+            admin_address: record.admin_address,
+            leader: false,
+            started_at_unix_ms: millis(record.started_at),
+            version: record.version,
+        });
+        Ok(Response::new(v1::ListBrokersReply {
+            brokers: brokers.collect(),
+        }))
+    }
+
+    async fn watch_events(
+        &self,
+        _: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        use futures_util::StreamExt;
+        let now = self
+            .store
+            .list(keys::SESSIONS, None, 1, None)
+            .await
+            .map_err(away)?
+            .revision;
+        let watch = self.store.watch(keys::SESSIONS, now + 1).await.map_err(away)?;
+        let events = watch.flat_map(|batch| {
+            let events = match batch {
+                Ok(batch) => batch.events.iter().filter_map(changed).map(Ok).collect(),
+                Err(error) => vec![Err(away(error))],
+            };
+            futures_util::stream::iter(events)
+        });
+        Ok(Response::new(events.boxed()))
+    }
+}
+
+fn changed(event: &berth_store::Event) -> Option<v1::SessionEvent> {
+    let berth_store::Event::Put(entry) = event else {
+        return None;
+    };
+    let record = SessionRecord::decode(&entry.key, &entry.value).ok()?;
+    Some(v1::SessionEvent {
+        session: Some(describe_session(&record)),
+    })
+}
