@@ -62,7 +62,17 @@ impl Broker {
             Arc::clone(&fleet),
             Arc::clone(&ledger),
         );
-        tasks.spawn("session watch", follow(Arc::clone(&store), Arc::clone(&sessions)));
+        let (watched, told, draining) = (
+            Arc::clone(&store),
+            Arc::clone(&sessions),
+            tasks.shutdown().clone(),
+        );
+        tasks.spawn("session watch", async move {
+            tokio::select! {
+                () = follow(watched, told) => {}
+                () = draining.draining() => {}
+            }
+        });
         let connect = Connect::new(
             Arc::clone(&sessions) as _,
             ConnectConfig::default(),
@@ -132,11 +142,14 @@ async fn register(
     store
         .txn(Txn::new().put_leased(keys::broker(id), record.encode(), lease))
         .await?;
-    let kept = Arc::clone(store);
+    let (kept, kept_until) = (Arc::clone(store), tasks.shutdown().clone());
     tasks.spawn("broker lease", async move {
         let mut ticks = tokio::time::interval(ttl / 4);
-        loop {
-            ticks.tick().await;
+        while !kept_until.is_draining() {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = kept_until.draining() => return,
+            }
             if let Err(error) = kept.renew(lease).await {
                 tracing::warn!(%error, "the broker's lease was not renewed");
             }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_core::ids::{NodeId, ProfileName};
+use berth_core::keys;
 use berth_core::placement::NodeView;
 use berth_core::record::{NodeRecord, Record};
-use berth_core::keys;
 use berth_proto::agent::agent_client::AgentClient;
 use berth_proto::agent::{Load, WatchLoadRequest};
 use berth_store::{StoreError, StoreRef};
@@ -42,7 +42,11 @@ pub struct Fleet {
 impl Fleet {
     /// The nodes registered in `store`, reached by `dialer`.
     pub fn new(store: StoreRef, dialer: Dialer) -> Arc<Self> {
-        Arc::new(Self { store, dialer, clients: Mutex::new(BTreeMap::new()) })
+        Arc::new(Self {
+            store,
+            dialer,
+            clients: Mutex::new(BTreeMap::new()),
+        })
     }
 
     /// How drivers are reached.
@@ -83,7 +87,11 @@ impl Fleet {
         loop {
             let page = self.store.list(keys::NODES, after.as_deref(), PAGE, None).await?;
             after = page.entries.last().map(|entry| entry.key.clone());
-            records.extend(page.entries.iter().filter_map(|entry| readable(&entry.key, &entry.value)));
+            records.extend(
+                page.entries
+                    .iter()
+                    .filter_map(|entry| readable(&entry.key, &entry.value)),
+            );
             if !page.more {
                 break;
             }
@@ -105,7 +113,12 @@ impl Fleet {
     }
 
     async fn load(&self, address: &str) -> Result<Option<Load>, Status> {
-        self.client(address).watch_load(WatchLoadRequest {}).await?.into_inner().message().await
+        self.client(address)
+            .watch_load(WatchLoadRequest {})
+            .await?
+            .into_inner()
+            .message()
+            .await
     }
 }
 
@@ -113,7 +126,10 @@ impl Node {
     /// The node as placement sees it, and what a driver of the profile reserves there.
     pub fn view(&self, profile: &ProfileName) -> Option<(NodeView, u64)> {
         let load = self.load.as_ref()?;
-        let offered = load.profiles.iter().find(|offered| offered.name == profile.as_str())?;
+        let offered = load
+            .profiles
+            .iter()
+            .find(|offered| offered.name == profile.as_str())?;
         let view = NodeView {
             capacity_bytes: load.memory_capacity_bytes,
             reserved_bytes: load.memory_reserved_bytes,
@@ -126,5 +142,7 @@ impl Node {
 }
 
 fn readable(key: &str, value: &[u8]) -> Option<NodeRecord> {
-    NodeRecord::decode(key, value).inspect_err(|error| tracing::warn!(%error, "a node is left out")).ok()
+    NodeRecord::decode(key, value)
+        .inspect_err(|error| tracing::warn!(%error, "a node is left out"))
+        .ok()
 }

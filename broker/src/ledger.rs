@@ -43,7 +43,11 @@ pub struct Ledger {
 impl Ledger {
     /// The lineage kept in `store`, with large payloads in `blobs`.
     pub fn new(store: StoreRef, blobs: Blobs) -> Self {
-        Self { store, blobs, tails: Mutex::new(BTreeMap::new()) }
+        Self {
+            store,
+            blobs,
+            tails: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// Writes an intent under the session's record as it was at `revision`.
@@ -75,12 +79,19 @@ impl Ledger {
                 .put(&operation, seq.to_string());
             if let TxnOutcome::Done(_) = self.store.txn(txn).await.map_err(unavailable)? {
                 self.remember(session, seq);
-                return Ok(Ticket { session, seq, operation: intent.operation });
+                return Ok(Ticket {
+                    session,
+                    seq,
+                    operation: intent.operation,
+                });
             }
-            self.explain_conflict(session, revision, &intent.operation).await?;
+            self.explain_conflict(session, revision, &intent.operation)
+                .await?;
             self.forget(session);
         }
-        Err(Refusal::Unavailable { reason: "too many changes of the session at once; try again".to_owned() })
+        Err(Refusal::Unavailable {
+            reason: "too many changes of the session at once; try again".to_owned(),
+        })
     }
 
     /// Says why an append conflicted, unless it only lost a race for its place.
@@ -90,13 +101,25 @@ impl Ledger {
         revision: Revision,
         operation: &str,
     ) -> Result<(), Refusal> {
-        let recorded = self.store.get(&keys::operation(session, operation)).await.map_err(unavailable)?;
+        let recorded = self
+            .store
+            .get(&keys::operation(session, operation))
+            .await
+            .map_err(unavailable)?;
         if recorded.is_some() {
-            return Err(Refusal::Duplicate { operation: operation.to_owned() });
+            return Err(Refusal::Duplicate {
+                operation: operation.to_owned(),
+            });
         }
-        let record = self.store.get(&keys::session(session)).await.map_err(unavailable)?;
+        let record = self
+            .store
+            .get(&keys::session(session))
+            .await
+            .map_err(unavailable)?;
         if record.is_none_or(|record| record.mod_revision != revision) {
-            return Err(Refusal::Unavailable { reason: "the session has just moved; try again".to_owned() });
+            return Err(Refusal::Unavailable {
+                reason: "the session has just moved; try again".to_owned(),
+            });
         }
         Ok(())
     }
@@ -107,10 +130,17 @@ impl Ledger {
     /// `Unavailable`; `Closed` when the session's lineage is gone.
     pub async fn finish(&self, ticket: &Ticket, ended: Ended) -> Result<(), Refusal> {
         let key = keys::lineage(ticket.session, ticket.seq);
-        let stored = self.store.get(&key).await.map_err(unavailable)?.ok_or(Refusal::Closed)?;
+        let stored = self
+            .store
+            .get(&key)
+            .await
+            .map_err(unavailable)?
+            .ok_or(Refusal::Closed)?;
         let mut entry = LineageEntry::decode(&key, &stored.value).map_err(unavailable)?;
         entry.outcome = self.outcome(ended).await?;
-        let txn = Txn::new().when(Compare::Present(key.clone())).put(&key, entry.encode());
+        let txn = Txn::new()
+            .when(Compare::Present(key.clone()))
+            .put(&key, entry.encode());
         match self.store.txn(txn).await.map_err(unavailable)? {
             TxnOutcome::Done(_) => Ok(()),
             TxnOutcome::Conflict(_) => Err(Refusal::Closed),
@@ -119,9 +149,9 @@ impl Ledger {
 
     async fn outcome(&self, ended: Ended) -> Result<Outcome, Refusal> {
         Ok(match ended {
-            Ended::Succeeded(Some(answer)) if answer.len() <= MAX_ANSWER_BYTES => {
-                Outcome::Succeeded { answer: Some(self.keep(answer).await?) }
-            }
+            Ended::Succeeded(Some(answer)) if answer.len() <= MAX_ANSWER_BYTES => Outcome::Succeeded {
+                answer: Some(self.keep(answer).await?),
+            },
             Ended::Succeeded(_) => Outcome::Succeeded { answer: None },
             Ended::Failed(status) => Outcome::Failed {
                 code: status.code().into(),
@@ -136,12 +166,19 @@ impl Ledger {
     /// # Errors
     /// `Unavailable`.
     pub async fn recall(&self, session: SessionId, operation: &str) -> Result<Option<LineageEntry>, Refusal> {
-        let pointer = self.store.get(&keys::operation(session, operation)).await.map_err(unavailable)?;
+        let pointer = self
+            .store
+            .get(&keys::operation(session, operation))
+            .await
+            .map_err(unavailable)?;
         let seq = pointer.and_then(|entry| std::str::from_utf8(&entry.value).ok()?.parse().ok());
         let Some(seq) = seq else { return Ok(None) };
         let key = keys::lineage(session, seq);
         let stored = self.store.get(&key).await.map_err(unavailable)?;
-        stored.map(|stored| LineageEntry::decode(&key, &stored.value)).transpose().map_err(unavailable)
+        stored
+            .map(|stored| LineageEntry::decode(&key, &stored.value))
+            .transpose()
+            .map_err(unavailable)
     }
 
     /// The lineage of a session, in order.
@@ -153,7 +190,11 @@ impl Ledger {
         let mut entries = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let page = self.store.list(&prefix, after.as_deref(), PAGE, None).await.map_err(unavailable)?;
+            let page = self
+                .store
+                .list(&prefix, after.as_deref(), PAGE, None)
+                .await
+                .map_err(unavailable)?;
             for stored in &page.entries {
                 entries.push(LineageEntry::decode(&stored.key, &stored.value).map_err(unavailable)?);
             }
@@ -185,7 +226,12 @@ impl Ledger {
     }
 
     async fn tail(&self, session: SessionId) -> Result<u64, Refusal> {
-        let known = self.tails.lock().unwrap_or_else(PoisonError::into_inner).get(&session).copied();
+        let known = self
+            .tails
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&session)
+            .copied();
         match known {
             Some(seq) => Ok(seq),
             None => Ok(self.entries(session).await?.last().map_or(0, |entry| entry.seq)),
@@ -200,13 +246,18 @@ impl Ledger {
 
     /// Forgets what is known of a session; the store is asked again.
     pub fn forget(&self, session: SessionId) {
-        self.tails.lock().unwrap_or_else(PoisonError::into_inner).remove(&session);
+        self.tails
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&session);
     }
 }
 
 /// An error of the store or of the blobs, as the dialects tell it.
 pub(crate) fn unavailable(error: impl std::fmt::Display) -> Refusal {
-    Refusal::Unavailable { reason: error.to_string() }
+    Refusal::Unavailable {
+        reason: error.to_string(),
+    }
 }
 
 fn entry(session: SessionId, seq: u64, epoch: Epoch, intent: &Intent, payload: Payload) -> LineageEntry {

@@ -54,7 +54,11 @@ pub(crate) struct Placer {
 
 impl Placer {
     /// Prepares a driver for the record's epoch, which this broker is placing.
-    pub(crate) async fn prepare(&self, record: &Arc<SessionRecord>, until: Instant) -> Result<Prepared, Refusal> {
+    pub(crate) async fn prepare(
+        &self,
+        record: &Arc<SessionRecord>,
+        until: Instant,
+    ) -> Result<Prepared, Refusal> {
         if let SessionState::Placing { from: Some(from), .. } = &record.state {
             self.fence(record, from, until).await?;
         }
@@ -70,7 +74,10 @@ impl Placer {
                 }
             };
             if Instant::now() + PAUSE > until {
-                return Err(Refusal::NoCapacity { reason: missed, retry_after: RETRY_AFTER });
+                return Err(Refusal::NoCapacity {
+                    reason: missed,
+                    retry_after: RETRY_AFTER,
+                });
             }
             if tried.len() >= 2 {
                 tried.clear();
@@ -83,7 +90,9 @@ impl Placer {
     async fn fence(&self, record: &SessionRecord, from: &Placement, until: Instant) -> Result<(), Refusal> {
         loop {
             let node = self.fleet.node(&from.node).await.map_err(unavailable)?;
-            let Some(node) = node.filter(|node| fence(from, Some(node)) == Fence::AskAgent) else { return Ok(()) };
+            let Some(node) = node.filter(|node| fence(from, Some(node)) == Fence::AskAgent) else {
+                return Ok(());
+            };
             let request = api::FenceRequest {
                 session_id: record.id.to_string(),
                 below_epoch: record.epoch.get(),
@@ -96,7 +105,10 @@ impl Placer {
             }
             if Instant::now() + PAUSE > until {
                 let reason = format!("node {} neither answers nor loses its lease", from.node);
-                return Err(Refusal::NoCapacity { reason, retry_after: RETRY_AFTER });
+                return Err(Refusal::NoCapacity {
+                    reason,
+                    retry_after: RETRY_AFTER,
+                });
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -121,15 +133,27 @@ impl Placer {
         record: &SessionRecord,
         tried: &BTreeSet<NodeId>,
     ) -> Result<(NodeRecord, u64, BTreeMap<String, String>), Miss> {
-        let nodes = self.fleet.nodes().await.map_err(|error| Miss::Again(error.to_string()))?;
-        let nodes: Vec<Node> = nodes.into_iter().filter(|node| !tried.contains(&node.record.id)).collect();
-        let offers: BTreeMap<_, _> =
-            nodes.iter().filter_map(|node| Some((&node.record.id, node.view(&record.profile)?))).collect();
+        let nodes = self
+            .fleet
+            .nodes()
+            .await
+            .map_err(|error| Miss::Again(error.to_string()))?;
+        let nodes: Vec<Node> = nodes
+            .into_iter()
+            .filter(|node| !tried.contains(&node.record.id))
+            .collect();
+        let offers: BTreeMap<_, _> = nodes
+            .iter()
+            .filter_map(|node| Some((&node.record.id, node.view(&record.profile)?)))
+            .collect();
         let memory = match record.memory_bytes {
             0 => offers.values().map(|(_, memory)| *memory).max().unwrap_or(0),
             asked => asked,
         };
-        let views = offers.iter().map(|(id, (view, _))| ((*id).clone(), view.clone())).collect();
+        let views = offers
+            .iter()
+            .map(|(id, (view, _))| ((*id).clone(), view.clone()))
+            .collect();
         let chosen = match place(memory, &views, rand::random::<u64>) {
             Decision::Placed { node, .. } => node,
             Decision::Queued { reason } => return Err(Miss::Again(reason)),
@@ -139,7 +163,9 @@ impl Placer {
         let node = node.ok_or_else(|| Miss::Again("the chosen node has just gone".to_owned()))?;
         let offered = node.load.iter().flat_map(|load| &load.profiles);
         let offered = offered.filter(|offered| offered.name == record.profile.as_str());
-        let mut confs: BTreeMap<String, String> = offered.flat_map(|offered| offered.session_confs.clone()).collect();
+        let mut confs: BTreeMap<String, String> = offered
+            .flat_map(|offered| offered.session_confs.clone())
+            .collect();
         confs.extend(record.confs.clone());
         Ok((node.record, memory, confs))
     }
@@ -175,7 +201,10 @@ impl Placer {
             Ok(Ok(Ok(endpoint))) => Ok(endpoint),
             Ok(Ok(Err(refused))) => Err(Miss::Again(format!("node {} refuses: {refused}", node.id))),
             Ok(Err(status)) => Err(Miss::Again(format!("node {}: {}", node.id, status.message()))),
-            Err(late) => Err(Miss::Again(format!("node {} has not started a driver: {late}", node.id))),
+            Err(late) => Err(Miss::Again(format!(
+                "node {} has not started a driver: {late}",
+                node.id
+            ))),
         }
     }
 
@@ -192,15 +221,24 @@ impl Placer {
         let confs: Vec<_> = confs.clone().into_iter().collect();
         let rebuilt = rebuild(route.clone(), &confs, steps).await;
         let rebuilt = rebuilt.map_err(|error| Miss::Again(error.to_string()))?;
-        self.settle_unknown(&entries, &rebuilt).await.map_err(Miss::Never)?;
+        self.settle_unknown(&entries, &rebuilt)
+            .await
+            .map_err(Miss::Never)?;
         route.upstream_server_session_id = rebuilt.server_session_id.as_str().into();
         let placement = Placement {
             node: node.id.clone(),
             incarnation: node.incarnation,
-            driver: endpoint.driver_id.parse().map_err(|error| Miss::Never(unavailable(error)))?,
+            driver: endpoint
+                .driver_id
+                .parse()
+                .map_err(|error| Miss::Never(unavailable(error)))?,
             server_session_id: rebuilt.server_session_id.clone(),
         };
-        Ok(Prepared { placement, route, what: describe(node, &rebuilt, &replay::lost(&entries)) })
+        Ok(Prepared {
+            placement,
+            route,
+            what: describe(node, &rebuilt, &replay::lost(&entries)),
+        })
     }
 
     /// Where a session is, from its agent's answer.
@@ -215,7 +253,10 @@ impl Placer {
         Ok(Route {
             record: Arc::clone(record),
             epoch: record.epoch,
-            upstream: self.fleet.dialer().driver(&node.address, driver, &endpoint.connect_token),
+            upstream: self
+                .fleet
+                .dialer()
+                .driver(&node.address, driver, &endpoint.connect_token),
             upstream_session_id: record.id.upstream(record.epoch),
             upstream_server_session_id: server_session_id.into(),
         })
@@ -225,12 +266,14 @@ impl Placer {
         let mut steps = Vec::new();
         for step in replay::plan(entries) {
             steps.push(match step {
-                Replay::Send(entry) => {
-                    Step { entry: entry.clone(), request: self.ledger.payload(&entry.payload).await? }
-                }
-                Replay::DropTempView { entry, name } => {
-                    Step { entry: entry.clone(), request: drop_temp_view(name) }
-                }
+                Replay::Send(entry) => Step {
+                    entry: entry.clone(),
+                    request: self.ledger.payload(&entry.payload).await?,
+                },
+                Replay::DropTempView { entry, name } => Step {
+                    entry: entry.clone(),
+                    request: drop_temp_view(name),
+                },
             });
         }
         Ok(steps)
@@ -239,9 +282,15 @@ impl Placer {
     /// Writes down how entries ended whose outcome nobody knew before they were replayed.
     async fn settle_unknown(&self, entries: &[LineageEntry], rebuilt: &Rebuilt) -> Result<(), Refusal> {
         for (seq, ended) in &rebuilt.ended {
-            let unknown = entries.iter().find(|entry| entry.seq == *seq && entry.outcome == Outcome::Unknown);
+            let unknown = entries
+                .iter()
+                .find(|entry| entry.seq == *seq && entry.outcome == Outcome::Unknown);
             if let Some(entry) = unknown {
-                let ticket = Ticket { session: entry.session, seq: *seq, operation: entry.operation.clone() };
+                let ticket = Ticket {
+                    session: entry.session,
+                    seq: *seq,
+                    operation: entry.operation.clone(),
+                };
                 self.ledger.finish(&ticket, ended.clone()).await?;
             }
         }
@@ -250,7 +299,7 @@ impl Placer {
 }
 
 /// An `ExecutePlanRequest` whose plan (3) is a root (1) with the catalog operation (200) `drop_temp_view` (15).
-fn drop_temp_view(name: &str) -> Bytes {
+pub(crate) fn drop_temp_view(name: &str) -> Bytes {
     let mut message = Vec::new();
     wire::append_string(&mut message, 1, name);
     for number in [15, 200, 1, 3] {

@@ -65,10 +65,28 @@ pub struct Sessions {
 
 impl Sessions {
     /// The sessions in `store`, served by the broker `id`, whose record must be in the store.
-    pub fn new(id: BrokerId, config: BrokerConfig, store: StoreRef, fleet: Arc<Fleet>, ledger: Arc<Ledger>) -> Arc<Self> {
-        let placer = Placer { fleet: Arc::clone(&fleet), ledger: Arc::clone(&ledger) };
+    pub fn new(
+        id: BrokerId,
+        config: BrokerConfig,
+        store: StoreRef,
+        fleet: Arc<Fleet>,
+        ledger: Arc<Ledger>,
+    ) -> Arc<Self> {
+        let placer = Placer {
+            fleet: Arc::clone(&fleet),
+            ledger: Arc::clone(&ledger),
+        };
         let (served, locks) = (Mutex::new(BTreeMap::new()), Mutex::new(BTreeMap::new()));
-        Arc::new(Self { id, config, store, fleet, ledger, placer, served, locks })
+        Arc::new(Self {
+            id,
+            config,
+            store,
+            fleet,
+            ledger,
+            placer,
+            served,
+            locks,
+        })
     }
 
     /// Forgets where a session is, if the store has it in another epoch or state. Called for each change there.
@@ -96,23 +114,38 @@ impl Sessions {
 
     async fn read(&self, id: SessionId) -> Result<Option<Read>, Refusal> {
         let key = keys::session(id);
-        let Some(entry) = self.store.get(&key).await.map_err(unavailable)? else { return Ok(None) };
+        let Some(entry) = self.store.get(&key).await.map_err(unavailable)? else {
+            return Ok(None);
+        };
         let record = Arc::new(SessionRecord::decode(&key, &entry.value).map_err(unavailable)?);
-        Ok(Some(Read { record, revision: entry.mod_revision }))
+        Ok(Some(Read {
+            record,
+            revision: entry.mod_revision,
+        }))
     }
 
     /// Writes the next record if nobody has changed the one that was read.
     async fn advance(&self, read: &Read, next: SessionRecord) -> Result<Option<Read>, Refusal> {
         let key = keys::session(next.id);
-        let txn = Txn::new().when(Compare::ModRevision(key.clone(), read.revision)).put(&key, next.encode());
+        let txn = Txn::new()
+            .when(Compare::ModRevision(key.clone(), read.revision))
+            .put(&key, next.encode());
         match self.store.txn(txn).await.map_err(unavailable)? {
-            TxnOutcome::Done(revision) => Ok(Some(Read { record: Arc::new(next), revision })),
+            TxnOutcome::Done(revision) => Ok(Some(Read {
+                record: Arc::new(next),
+                revision,
+            })),
             TxnOutcome::Conflict(_) => Ok(None),
         }
     }
 
     /// Follows the session to its driver, and goes on with whatever nobody else is doing for it.
-    async fn settle(&self, wanted: Option<&Wanted>, id: SessionId, force: Option<(Epoch, Cause)>) -> Result<Route, Refusal> {
+    async fn settle(
+        &self,
+        wanted: Option<&Wanted>,
+        id: SessionId,
+        force: Option<(Epoch, Cause)>,
+    ) -> Result<Route, Refusal> {
         let until = Instant::now() + Duration::from_secs(self.config.hold_seconds);
         let mut force = force;
         while Instant::now() < until {
@@ -123,7 +156,8 @@ impl Sessions {
             let step = match read.record.state.clone() {
                 SessionState::Active { placement, .. } => {
                     let cause = force.take().filter(|(epoch, _)| *epoch == read.record.epoch);
-                    self.locate(&read, &placement, cause.map(|(_, cause)| cause)).await?
+                    self.locate(&read, &placement, cause.map(|(_, cause)| cause))
+                        .await?
                 }
                 SessionState::Placing { broker, .. } if broker == self.id => self.place(&read, until).await?,
                 SessionState::Placing { broker, .. } => {
@@ -141,16 +175,27 @@ impl Sessions {
             }
         }
         let reason = format!("the session has had no driver for {} s", self.config.hold_seconds);
-        Err(Refusal::NoCapacity { reason, retry_after: Duration::from_secs(5) })
+        Err(Refusal::NoCapacity {
+            reason,
+            retry_after: Duration::from_secs(5),
+        })
     }
 
     /// The route of an active session; `None` when its record has been moved on.
-    async fn locate(&self, read: &Read, placement: &Placement, cause: Option<Cause>) -> Result<Option<Route>, Refusal> {
+    async fn locate(
+        &self,
+        read: &Read,
+        placement: &Placement,
+        cause: Option<Cause>,
+    ) -> Result<Option<Route>, Refusal> {
         let cause = match cause {
             Some(cause @ Cause::DriverUnhealthy) => cause,
             reported => match self.find(read, placement).await? {
                 Found::Serving(route) => {
-                    let served = Served { route: route.clone(), revision: read.revision };
+                    let served = Served {
+                        route: route.clone(),
+                        revision: read.revision,
+                    };
                     lock(&self.served).insert(read.record.id, served);
                     return Ok(Some(route));
                 }
@@ -177,17 +222,25 @@ impl Sessions {
         let Some(node) = node.filter(|node| node.incarnation == placement.incarnation) else {
             return Ok(Found::Gone(Cause::NodeLost));
         };
-        let request =
-            api::LocateRequest { session_id: read.record.id.to_string(), epoch: read.record.epoch.get() };
+        let request = api::LocateRequest {
+            session_id: read.record.id.to_string(),
+            epoch: read.record.epoch.get(),
+        };
         let mut agent = self.fleet.client(&node.address);
         let endpoint = match tokio::time::timeout(PROBE_DEADLINE, agent.locate(request)).await {
             Ok(Ok(endpoint)) => endpoint.into_inner(),
-            Ok(Err(status)) if status.code() == tonic::Code::NotFound => return Ok(Found::Gone(Cause::DriverLost)),
+            Ok(Err(status)) if status.code() == tonic::Code::NotFound => {
+                return Ok(Found::Gone(Cause::DriverLost));
+            }
             Ok(Err(_)) | Err(_) => return Ok(Found::Unclear),
         };
-        let route = self.placer.route(&read.record, &node, &endpoint, &placement.server_session_id)?;
+        let route = self
+            .placer
+            .route(&read.record, &node, &endpoint, &placement.server_session_id)?;
         match tokio::time::timeout(PROBE_DEADLINE, rebuild(route.clone(), &[], Vec::new())).await {
-            Ok(Ok(there)) if there.server_session_id == placement.server_session_id => Ok(Found::Serving(route)),
+            Ok(Ok(there)) if there.server_session_id == placement.server_session_id => {
+                Ok(Found::Serving(route))
+            }
             Ok(Ok(_)) => Ok(Found::Gone(Cause::DriverUnhealthy)),
             Ok(Err(_)) | Err(_) => Ok(Found::Gone(Cause::DriverLost)),
         }
@@ -198,12 +251,26 @@ impl Sessions {
         let prepared = self.placer.prepare(&read.record, until).await?;
         let record = SessionRecord::clone(&read.record);
         let epoch = record.epoch;
-        let next = placed(record, epoch, prepared.placement, prepared.what.clone(), unix_millis());
-        let Some(active) = self.advance(read, next.map_err(unavailable)?).await? else { return Ok(None) };
+        let next = placed(
+            record,
+            epoch,
+            prepared.placement,
+            prepared.what.clone(),
+            unix_millis(),
+        );
+        let Some(active) = self.advance(read, next.map_err(unavailable)?).await? else {
+            return Ok(None);
+        };
         self.count_placed(&active.record, &read.record.state, started);
         tracing::info!(session.id = %active.record.id, %epoch, what = prepared.what, "session placed");
-        let route = Route { record: Arc::clone(&active.record), ..prepared.route };
-        let served = Served { route: route.clone(), revision: active.revision };
+        let route = Route {
+            record: Arc::clone(&active.record),
+            ..prepared.route
+        };
+        let served = Served {
+            route: route.clone(),
+            revision: active.revision,
+        };
         lock(&self.served).insert(active.record.id, served);
         Ok(Some(route))
     }
@@ -211,10 +278,13 @@ impl Sessions {
     fn count_placed(&self, record: &SessionRecord, from: &SessionState, started: Instant) {
         let tenant = record.tenant.to_string();
         match from {
-            SessionState::Placing { cause: Some(cause), .. } => {
+            SessionState::Placing {
+                cause: Some(cause), ..
+            } => {
                 metrics::counter!("berth_recoveries_total", "tenant" => tenant, "cause" => cause.as_str(), "outcome" => "ok")
                     .increment(1);
-                metrics::histogram!("berth_recovery_seconds", "cause" => cause.as_str()).record(started.elapsed());
+                metrics::histogram!("berth_recovery_seconds", "cause" => cause.as_str())
+                    .record(started.elapsed());
             }
             _ => {
                 metrics::counter!("berth_session_opens_total", "tenant" => tenant, "dialect" => record.dialect.as_str())
@@ -225,7 +295,12 @@ impl Sessions {
     }
 
     async fn wait_or_take_over(&self, read: &Read, broker: &BrokerId) -> Result<(), Refusal> {
-        let alive = self.store.get(&keys::broker(broker)).await.map_err(unavailable)?.is_some();
+        let alive = self
+            .store
+            .get(&keys::broker(broker))
+            .await
+            .map_err(unavailable)?
+            .is_some();
         if alive {
             tokio::time::sleep(PAUSE).await;
             return Ok(());
@@ -237,16 +312,23 @@ impl Sessions {
     async fn create(&self, wanted: &Wanted) -> Result<(), Refusal> {
         let record = self.new_record(wanted)?;
         let key = keys::session(record.id);
-        let txn = Txn::new().when(Compare::Absent(key.clone())).put(&key, record.encode());
+        let txn = Txn::new()
+            .when(Compare::Absent(key.clone()))
+            .put(&key, record.encode());
         self.admitted(txn, &record).await
     }
 
     async fn open_again(&self, read: &Read, wanted: &Wanted) -> Result<(), Refusal> {
         let old = SessionRecord::clone(&read.record);
         let record = reopen(old, Uuid::new_v4(), self.id.clone(), unix_millis()).map_err(unavailable)?;
-        let record = SessionRecord { tenant: self.tenant(wanted), ..record };
+        let record = SessionRecord {
+            tenant: self.tenant(wanted),
+            ..record
+        };
         let key = keys::session(record.id);
-        let txn = Txn::new().when(Compare::ModRevision(key.clone(), read.revision)).put(&key, record.encode());
+        let txn = Txn::new()
+            .when(Compare::ModRevision(key.clone(), read.revision))
+            .put(&key, record.encode());
         self.admitted(txn, &record).await
     }
 
@@ -259,19 +341,32 @@ impl Sessions {
             Some(entry) => Compare::ModRevision(key.clone(), entry.mod_revision),
             None => Compare::Absent(key.clone()),
         };
-        let usage = usage.map(|entry| UsageRecord::decode(&key, &entry.value)).transpose().map_err(unavailable)?;
+        let usage = usage
+            .map(|entry| UsageRecord::decode(&key, &entry.value))
+            .transpose()
+            .map_err(unavailable)?;
         let limits = self.config.limits(&record.tenant);
-        let next = admit(usage.as_ref(), limits, record.memory_bytes).map_err(|reason| Refusal::Quota { reason })?;
-        self.store.txn(txn.when(compare).put(&key, next.encode())).await.map(drop).map_err(unavailable)
+        let next =
+            admit(usage.as_ref(), limits, record.memory_bytes).map_err(|reason| Refusal::Quota { reason })?;
+        self.store
+            .txn(txn.when(compare).put(&key, next.encode()))
+            .await
+            .map(drop)
+            .map_err(unavailable)
     }
 
     fn tenant(&self, wanted: &Wanted) -> berth_core::ids::TenantId {
-        wanted.tenant.clone().unwrap_or_else(|| self.config.default_tenant.clone())
+        wanted
+            .tenant
+            .clone()
+            .unwrap_or_else(|| self.config.default_tenant.clone())
     }
 
     fn new_record(&self, wanted: &Wanted) -> Result<SessionRecord, Refusal> {
         let profile = match &wanted.profile {
-            Some(name) => name.parse().map_err(|error| Refusal::Denied { reason: format!("{error}") })?,
+            Some(name) => name.parse().map_err(|error| Refusal::Denied {
+                reason: format!("{error}"),
+            })?,
             None => self.config.default_profile.clone(),
         };
         let now = unix_millis();
@@ -289,13 +384,20 @@ impl Sessions {
             confs: BTreeMap::new(),
             created_at: now,
             epoch: Epoch::INITIAL,
-            state: SessionState::Placing { broker: self.id.clone(), from: None, cause: None, since: now },
+            state: SessionState::Placing {
+                broker: self.id.clone(),
+                from: None,
+                cause: None,
+                since: now,
+            },
             history: Vec::new(),
         })
     }
 
     async fn try_close(&self, id: SessionId, reason: CloseReason, reopen: bool) -> Result<bool, Refusal> {
-        let Some(read) = self.read(id).await? else { return Ok(true) };
+        let Some(read) = self.read(id).await? else {
+            return Ok(true);
+        };
         let Ok(next) = close(SessionRecord::clone(&read.record), reason, reopen, unix_millis()) else {
             return Ok(true);
         };
@@ -323,8 +425,12 @@ impl Sessions {
 
     /// Best effort: a driver that nobody gives back ends when its agent does.
     async fn give_driver_back(&self, record: &SessionRecord) {
-        let SessionState::Active { placement, .. } = &record.state else { return };
-        let Ok(Some(node)) = self.fleet.node(&placement.node).await else { return };
+        let SessionState::Active { placement, .. } = &record.state else {
+            return;
+        };
+        let Ok(Some(node)) = self.fleet.node(&placement.node).await else {
+            return;
+        };
         let request = api::FenceRequest {
             session_id: record.id.to_string(),
             below_epoch: record.epoch.next().get(),
@@ -387,14 +493,20 @@ impl Backend for Sessions {
                 return Ok(());
             }
         }
-        Err(Refusal::Unavailable { reason: "the session is being changed by others; try again".to_owned() })
+        Err(Refusal::Unavailable {
+            reason: "the session is being changed by others; try again".to_owned(),
+        })
     }
 
     async fn begin(&self, route: &Route, intent: Intent) -> Result<Ticket, Refusal> {
         let id = route.record.id;
         let served = self.served(id).filter(|served| served.route.epoch == route.epoch);
-        let moved = || Refusal::Unavailable { reason: "the session has just moved; try again".to_owned() };
-        self.ledger.begin(id, route.epoch, served.ok_or_else(moved)?.revision, intent).await
+        let moved = || Refusal::Unavailable {
+            reason: "the session has just moved; try again".to_owned(),
+        };
+        self.ledger
+            .begin(id, route.epoch, served.ok_or_else(moved)?.revision, intent)
+            .await
     }
 
     async fn finish(&self, ticket: Ticket, ended: Ended) -> Result<(), Refusal> {

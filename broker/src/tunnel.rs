@@ -56,26 +56,42 @@ impl Dialer {
             config.alpn_protocols = vec![protocol.to_vec()];
             Tls(Arc::new(config))
         };
-        Self { calls: with_protocol(b"h2"), tunnels: with_protocol(b"berth-tunnel/1") }
+        Self {
+            calls: with_protocol(b"h2"),
+            tunnels: with_protocol(b"berth-tunnel/1"),
+        }
     }
 
     /// Connects to an agent's gRPC API.
     pub(crate) fn agent(&self, address: &str) -> Connector {
-        Connector { tls: self.calls.clone(), address: address.into(), driver: None }
+        Connector {
+            tls: self.calls.clone(),
+            address: address.into(),
+            driver: None,
+        }
     }
 
     /// The connection to a driver's Connect port, with its token on every call. It is dialled when it is used, and
     /// again after a loss.
     pub fn driver(&self, address: &str, driver: DriverId, token: &str) -> Upstream {
-        let connector = Connector { tls: self.tunnels.clone(), address: address.into(), driver: Some(driver) };
+        let connector = Connector {
+            tls: self.tunnels.clone(),
+            address: address.into(),
+            driver: Some(driver),
+        };
         let endpoint = Endpoint::from_static("http://driver.berth")
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
         let bearer = HeaderValue::try_from(format!("Bearer {token}"));
         // Tokens are hexadecimal; one that is not a header value is refused by the driver.
         let bearer = bearer.unwrap_or_else(|_invalid| HeaderValue::from_static(""));
-        let authorized = Authorized { channel: endpoint.connect_with_connector_lazy(connector), bearer };
-        BoxCloneSyncService::new(authorized.map_err(|error: tonic::transport::Error| UpstreamError(error.into())))
+        let authorized = Authorized {
+            channel: endpoint.connect_with_connector_lazy(connector),
+            bearer,
+        };
+        BoxCloneSyncService::new(
+            authorized.map_err(|error: tonic::transport::Error| UpstreamError(error.into())),
+        )
     }
 }
 
@@ -96,7 +112,9 @@ impl Service<http::Request<tonic::body::Body>> for Authorized {
     }
 
     fn call(&mut self, mut request: http::Request<tonic::body::Body>) -> Self::Future {
-        request.headers_mut().insert(http::header::AUTHORIZATION, self.bearer.clone());
+        request
+            .headers_mut()
+            .insert(http::header::AUTHORIZATION, self.bearer.clone());
         self.channel.call(request)
     }
 }
@@ -129,7 +147,9 @@ impl Connector {
         let stream = TcpStream::connect(&*self.address).await?;
         stream.set_nodelay(true)?;
         let name = ServerName::try_from(AGENT_NAME).map_err(std::io::Error::other)?;
-        let mut stream = TlsConnector::from(Arc::clone(&self.tls.0)).connect(name, stream).await?;
+        let mut stream = TlsConnector::from(Arc::clone(&self.tls.0))
+            .connect(name, stream)
+            .await?;
         if let Some(driver) = self.driver {
             introduce(&mut stream, driver).await?;
         }
@@ -145,8 +165,11 @@ struct Answer {
 }
 
 async fn introduce(stream: &mut TlsStream<TcpStream>, driver: DriverId) -> std::io::Result<()> {
-    let preamble = serde_json::to_vec(&serde_json::json!({ "v": 1, "driver": driver })).map_err(std::io::Error::other)?;
-    stream.write_u32(u32::try_from(preamble.len()).unwrap_or(u32::MAX)).await?;
+    let preamble = serde_json::to_vec(&serde_json::json!({ "v": 1, "driver": driver }))
+        .map_err(std::io::Error::other)?;
+    stream
+        .write_u32(u32::try_from(preamble.len()).unwrap_or(u32::MAX))
+        .await?;
     stream.write_all(&preamble).await?;
     stream.flush().await?;
     let length = stream.read_u32().await?;
@@ -156,5 +179,9 @@ async fn introduce(stream: &mut TlsStream<TcpStream>, driver: DriverId) -> std::
     let mut bytes = vec![0; length as usize];
     stream.read_exact(&mut bytes).await?;
     let answer: Answer = serde_json::from_slice(&bytes).map_err(std::io::Error::other)?;
-    if answer.ok { Ok(()) } else { Err(std::io::Error::other(answer.error)) }
+    if answer.ok {
+        Ok(())
+    } else {
+        Err(std::io::Error::other(answer.error))
+    }
 }

@@ -59,7 +59,7 @@ use outbox::Limits;
 use registry::Operations;
 use session::Call;
 
-pub use rebuild::{Rebuilt, rebuild};
+pub use rebuild::{RebuildError, Rebuilt, Step, rebuild};
 pub use service::service;
 
 /// Who was authenticated, in the extensions of a request.
@@ -242,3 +242,6 @@ impl Connect {
             .increment(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

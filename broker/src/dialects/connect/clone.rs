@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use berth_core::ids::SessionId;
-use berth_core::lineage::{Class, LineageEntry, Outcome};
+use berth_core::lineage::replay::{self, Step as Replay};
+use berth_core::lineage::{Class, LineageEntry};
 use berth_core::wire;
 use bytes::Bytes;
 use tonic::Status;
@@ -17,9 +18,10 @@ use super::backend::{Ended, Intent, Route};
 use super::codec::Message;
 use super::errors::{self, Handle, invalid_handle};
 use super::loss::Fault;
-use super::rebuild::{Step, replay};
+use super::rebuild::{Step, replay as send};
 use super::rewrite::{self, malformed};
 use super::session::{Call, parse_handle};
+use crate::place::drop_temp_view;
 
 /// `CloneSessionRequest.new_session_id`.
 const NEW_SESSION_ID: u32 = 4;
@@ -61,15 +63,31 @@ pub(crate) async fn clone(connect: &Arc<Connect>, call: Call) -> Result<Message,
 
 async fn copy(connect: &Arc<Connect>, from: SessionId, to: &Call) -> Result<Route, Status> {
     let mut route = connect.open(to).await?;
-    for entry in connect.entries(from).await?.into_iter().filter(is_copied) {
-        let request = connect.payload(from, &entry.payload).await?;
-        route = copy_step(connect, route, Step { entry, request }).await?;
+    let entries = connect.entries(from).await?;
+    for step in replay::plan(&entries) {
+        let step = match step {
+            Replay::Send(entry) => {
+                let request = connect.payload(from, &entry.payload).await?;
+                Step {
+                    entry: entry.clone(),
+                    request,
+                }
+            }
+            Replay::DropTempView { entry, name } => {
+                // In the clone it is what it was for the first session's views: a change of state.
+                let entry = LineageEntry {
+                    class: Class::State,
+                    ..entry.clone()
+                };
+                Step {
+                    entry,
+                    request: drop_temp_view(name),
+                }
+            }
+        };
+        route = copy_step(connect, route, step).await?;
     }
     Ok(route)
-}
-
-fn is_copied(entry: &LineageEntry) -> bool {
-    entry.class == Class::State && !matches!(entry.outcome, Outcome::Failed { .. })
 }
 
 /// Runs one entry in the new session, recorded there like any other operation.
@@ -84,9 +102,7 @@ async fn copy_step(connect: &Arc<Connect>, route: Route, step: Step) -> Result<R
         fingerprint: step.entry.fingerprint,
     };
     let ticket = connect.begin(&route, intent).await?;
-    let ran = connect
-        .on_driver(route.clone(), |route| replay(route, &step))
-        .await;
+    let ran = connect.on_driver(route.clone(), |route| send(route, &step)).await;
     let (route, ended) = match ran {
         Ok((route, answer)) => (route, Ended::Succeeded(Some(answer))),
         Err(status) => {

@@ -27,6 +27,7 @@ impl Message {
     }
 
     /// Both parts in one buffer.
+    #[cfg(test)]
     pub(crate) fn to_bytes(&self) -> Bytes {
         if self.tail.is_empty() {
             return self.body.clone();

@@ -4,15 +4,15 @@
 //! `errorId` out, so that no client asks a driver for details that it does not have. Errors of a driver pass
 //! through untouched and never come here.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod own;
 
-use berth_core::ids::SessionId;
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use prost::Message;
 use tonic::{Code, Status};
 
-use super::backend::Refusal;
+pub(crate) use own::*;
 
 const DOMAIN: &str = "org.apache.spark";
 const SQL_EXCEPTION: &str = "org.apache.spark.SparkSQLException";
@@ -155,137 +155,6 @@ pub(crate) fn invalid_cursor(fault: CursorFault, response_id: &str) -> Status {
     spark(SQL_EXCEPTION, class, "HY109", &text, &[("responseId", &shown)])
 }
 
-/// The session lost its driver while a statement with outside effects ran; nobody can know whether it took effect.
-pub(crate) fn outcome_unknown(what: &str) -> Status {
-    let text = format!(
-        "The driver was lost while this statement ran: {what}. It may or may not have taken effect, and Berth \
-         does not run it a second time. Look at its target before you run it again; the session goes on."
-    );
-    berth("BERTH.OUTCOME_UNKNOWN", "40003", &text)
-}
-
-/// A query whose second run differed from what was delivered of the first.
-pub(crate) fn not_deterministic(what: &str) -> Status {
-    let text = format!(
-        "The driver was lost while the result of this query was being delivered: {what}. Its second run gave other \
-         rows than the first, so the result cannot be continued. Run the query again, or order its rows."
-    );
-    berth("BERTH.RESULT_NOT_DETERMINISTIC", "HY000", &text)
-}
-
-/// A result that was delivered in part, and of which nothing can be recovered.
-pub(crate) fn result_lost(operation: &str) -> Status {
-    let text = format!(
-        "The rest of the result of operation {operation} was lost with the broker and the driver that had it. \
-         Run the query again; the session goes on."
-    );
-    berth("BERTH.RESULT_LOST", "HY000", &text)
-}
-
-/// A statement during which too many drivers ended.
-pub(crate) fn kills_driver(what: &str, losses: u32) -> Status {
-    let text = format!(
-        "This statement was running when {losses} drivers were lost: {what}. Berth does not run it again. Give the \
-         driver more memory or make the statement smaller; the session goes on."
-    );
-    berth("BERTH.STATEMENT_KILLS_DRIVER", "HY000", &text)
-}
-
-/// An operation that was interrupted while no driver had it, in the words of Spark's own error.
-pub(crate) fn interrupted(operation: &str) -> Status {
-    let text = "Operation has been canceled.";
-    tracing::debug!(operation, "interrupted between two drivers");
-    berth("OPERATION_CANCELED", "HY008", text)
-}
-
-/// Something that only a lost driver had.
-pub(crate) fn pinned_lost(what: &str) -> Status {
-    let text = format!(
-        "{what} existed only on a driver that was lost, and Berth cannot make it again. Compute it once more; the \
-         session goes on."
-    );
-    berth("BERTH.PINNED_STATE_LOST", "HY000", &text)
-}
-
-/// Why the broker cannot serve a session.
-pub(crate) fn refused(refusal: &Refusal, session: SessionId) -> Status {
-    let text = refusal.to_string();
-    match refusal {
-        Refusal::Closed => invalid_handle(Handle::SessionClosed, &session.to_string()),
-        Refusal::Quota { .. } => Status::resource_exhausted(text),
-        Refusal::Denied { .. } => Status::permission_denied(text),
-        Refusal::NoCapacity { retry_after, .. } => retry_later(Code::Unavailable, &text, *retry_after),
-        Refusal::Unavailable { .. } => Status::unavailable(text),
-        Refusal::Duplicate { operation } => invalid_handle(Handle::OperationAlreadyExists, operation),
-        Refusal::LineageFull { .. } => berth("BERTH.LINEAGE_FULL", "54000", &text),
-    }
-}
-
-/// An operation ended, and that could not be made durable: what was not written down must not be told (I2).
-pub(crate) fn outcome_not_recorded(operation: &str, refusal: &Refusal) -> Status {
-    let text = format!(
-        "Operation {operation} ended on the driver, but its outcome could not be written down: {refusal}. Look at \
-         what it was to do before you run it again."
-    );
-    berth("BERTH.OUTCOME_NOT_RECORDED", "40003", &text)
-}
-
-/// An answer that was too large to be kept with its record.
-pub(crate) fn answer_not_kept(what: &str) -> Status {
-    let text = format!(
-        "This statement succeeded, but its answer was too large to be kept and the broker that had it is gone: \
-         {what}. Do not run it again for its effect."
-    );
-    berth("BERTH.ANSWER_NOT_KEPT", "HY000", &text)
-}
-
-/// Too many operations of one session at once.
-pub(crate) fn too_many_operations(limit: usize) -> Status {
-    Status::resource_exhausted(format!(
-        "this session has {limit} operations that run or wait to be read; close some results first"
-    ))
-}
-
-/// A plan that is larger than Spark accepts once it is inflated.
-pub(crate) fn plan_too_large(limit: u64) -> Status {
-    let text = format!("The plan is larger than {limit} bytes after decompression.");
-    berth("CONNECT_INVALID_PLAN.PLAN_SIZE_LARGER_THAN_MAX", "56K00", &text)
-}
-
-/// An upload over the limit of one call.
-pub(crate) fn upload_too_large(limit: usize) -> Status {
-    Status::resource_exhausted(format!(
-        "one AddArtifacts call may bring {limit} bytes; send the artifacts apart"
-    ))
-}
-
-/// CloneSession to an id that is taken.
-pub(crate) fn clone_exists(session: &str) -> Status {
-    let text = format!("Cannot clone to session {session}: a session with this id already exists.");
-    berth(
-        "INVALID_CLONE_SESSION_REQUEST.TARGET_SESSION_ID_ALREADY_EXISTS",
-        "42K04",
-        &text,
-    )
-}
-
-/// A message over the limit, in the words of Spark's server.
-pub(crate) fn too_large(limit: usize) -> Status {
-    Status::resource_exhausted(format!("gRPC message exceeds maximum size {limit}"))
-}
-
-/// A refusal that its client should repeat after `delay`.
-pub(crate) fn retry_later(code: Code, text: &str, delay: Duration) -> Status {
-    let delay = ProtoDuration {
-        seconds: i64::try_from(delay.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(delay.subsec_nanos()).unwrap_or_default(),
-    };
-    let retry = RetryInfo {
-        retry_delay: Some(delay),
-    };
-    with_details(code, text, RETRY_INFO, retry.encode_to_vec())
-}
-
 /// An error of Berth's own, as a Spark runtime exception with `class`.
 pub(crate) fn berth(class: &str, sql_state: &str, text: &str) -> Status {
     spark(RUNTIME_EXCEPTION, class, sql_state, text, &[])
@@ -359,6 +228,8 @@ pub(crate) fn error_class(status: &Status) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use berth_core::ids::Epoch;
+
     use super::*;
 
     #[test]
@@ -398,6 +269,24 @@ mod tests {
             );
             assert_ne!(status.code(), Code::Unavailable);
         }
+    }
+
+    #[test]
+    fn a_checkpoint_of_an_earlier_driver_is_named() {
+        let missing = || {
+            berth(
+                "CONNECT_INVALID_PLAN.DATAFRAME_NOT_FOUND",
+                "56K00",
+                "no such data frame",
+            )
+        };
+        let handles = ["checkpoint 12".to_owned()];
+        let later = Epoch::INITIAL.next();
+        let named = explained(missing(), &handles, later);
+        assert_eq!(error_class(&named).as_deref(), Some("BERTH.PINNED_STATE_LOST"));
+        assert!(named.message().contains("checkpoint 12"));
+        let own = explained(missing(), &handles, Epoch::INITIAL);
+        assert_eq!(own.message(), missing().message());
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub(crate) struct Execution {
     pub(super) last: Option<String>,
     /// True when a message of the current run was received.
     pub(super) heard: bool,
+    /// True when the plan was sent to one driver twice.
+    pub(super) repeated: bool,
     /// How often the current epoch's driver was asked again.
     pub(super) reconnects: u32,
     /// How many drivers were lost under the operation.
@@ -83,6 +85,7 @@ impl Execution {
             delivery,
             recorded: None,
             heard: false,
+            repeated: false,
             reconnects: 0,
             losses: 0,
         }
@@ -94,7 +97,12 @@ impl Execution {
         let end = self.drive().await;
         self.connect
             .count_statement(&self.job.route.record.tenant, self.job.classified.class, &end);
+        let is_elsewhere = end.as_ref().is_err_and(errors::is_disconnected);
         outbox.finish(end);
+        if is_elsewhere {
+            // A call that comes back here must find it where it is now.
+            self.connect.operations.hand_over(&self.job.operation);
+        }
     }
 
     async fn drive(&mut self) -> Result<(), Status> {

@@ -176,11 +176,6 @@ impl Outbox {
         }
     }
 
-    /// True after [`Outbox::release_all`].
-    pub(crate) fn is_released(&self) -> bool {
-        self.lock().released
-    }
-
     /// True when nothing follows what is in the buffer.
     pub(crate) fn is_finished(&self) -> bool {
         self.lock().end.is_some()

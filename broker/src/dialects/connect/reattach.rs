@@ -116,7 +116,7 @@ fn from_driver(connect: &Arc<Connect>, call: Call, wanted: Wanted, route: Route)
         start: Start::Reattach(last),
         ticket: None,
     };
-    let delivery = from.map_or_else(Delivery::new, |after| Delivery::after(after));
+    let delivery = from.map_or_else(Delivery::new, Delivery::after);
     execute::start(connect, job, delivery, wanted.position())
 }
 

@@ -32,7 +32,7 @@ impl Execution {
     /// What the client is told when there is nothing to go on with.
     pub(super) async fn after(&mut self, fault: Fault) -> Result<Next, Status> {
         match fault {
-            Fault::Answer(status) => Err(status),
+            Fault::Answer(status) => self.after_answer(status),
             Fault::Taken(status) => {
                 // Its outcome is for the other broker to record.
                 self.recorded = None;
@@ -41,6 +41,21 @@ impl Execution {
             Fault::NoOperation(status) => self.after_forgotten(status).map(Next::Start),
             Fault::Lost { cause, refused, .. } => self.after_loss(cause, refused).await,
         }
+    }
+
+    /// The driver's own error ends the operation, unless Berth knows better what it means.
+    fn after_answer(&self, status: Status) -> Result<Next, Status> {
+        let class = errors::error_class(&status).unwrap_or_default();
+        let made_before = self.repeated && self.job.classified.class == Class::State;
+        if made_before && class.ends_with("ALREADY_EXISTS") {
+            // The first run had succeeded on this driver; only its answer was lost.
+            return Ok(Next::Done);
+        }
+        Err(errors::explained(
+            status,
+            &self.job.classified.handles,
+            self.job.route.epoch,
+        ))
     }
 
     /// The driver serves the session but does not have the operation: the plan never arrived, or the driver gave
@@ -118,6 +133,7 @@ impl Execution {
 
     /// The driver remembers the ids of operations it gave up, so another run needs another id.
     fn run_again_here(&mut self) -> Start {
+        self.repeated = true;
         self.run_again_as(Uuid::new_v4().to_string())
     }
 

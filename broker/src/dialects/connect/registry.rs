@@ -109,6 +109,20 @@ impl Operations {
         Some(removed)
     }
 
+    /// Takes an operation out that is another broker's now, without remembering it.
+    pub(crate) fn hand_over(&self, operation: &Arc<Operation>) {
+        let key = operation.key();
+        let mut inner = self.lock();
+        let is_this = inner
+            .live
+            .get(&key)
+            .is_some_and(|there| Arc::ptr_eq(there, operation));
+        if is_this {
+            inner.live.remove(&key);
+            inner.forget_one_of(key.0);
+        }
+    }
+
     /// Takes out all operations of a session that has ended.
     pub(crate) fn remove_session(&self, session: SessionId) -> Vec<Arc<Operation>> {
         let mut inner = self.lock();

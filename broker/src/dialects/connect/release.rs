@@ -80,7 +80,10 @@ impl Connect {
             return false;
         };
         operation.outbox.release_all();
-        if let Some(target) = operation.running() {
+        // One that cannot be reattached to ends with its stream.
+        if operation.reattachable
+            && let Some(target) = operation.running()
+        {
             self.release_upstream(target);
         }
         true

@@ -16,7 +16,7 @@ use tonic::{Code, Request, Status, Streaming};
 use tracing::Instrument as _;
 
 use super::codec::{MAX_MESSAGE_BYTES, RawCodec};
-use super::rpc::Rpc;
+use super::rpc::{Rpc, SERVICE};
 use super::stream::AnswerStream;
 use super::{Connect, Identity, artifacts, clone, errors, execute, interrupt, reattach, release, unary};
 
@@ -62,9 +62,7 @@ async fn handle(
 }
 
 fn unimplemented(method: &str) -> Response {
-    let status = Status::unimplemented(format!(
-        "Method not found: spark.connect.SparkConnectService/{method}"
-    ));
+    let status = Status::unimplemented(format!("Method not found: {SERVICE}/{method}"));
     status.into_http::<axum::body::Body>()
 }
 

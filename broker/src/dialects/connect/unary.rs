@@ -35,18 +35,24 @@ async fn by_class(
     kind: &'static str,
 ) -> Result<Message, Status> {
     if classified.class == Class::Read {
-        return forward(connect, &call).await;
+        return read(connect, &call, &classified.handles).await;
     }
     let owned = Arc::clone(connect);
     let work = async move { run_recorded(&owned, &call, classified, kind).await };
     connect.to_end("connect recorded call", work).await?
 }
 
+async fn read(connect: &Connect, call: &Call, handles: &[String]) -> Result<Message, Status> {
+    let route = connect.route(call).await?;
+    let asked = route.epoch;
+    let answered = connect.on_driver(route, |route| send(call, route)).await;
+    let (route, answer) = answered.map_err(|status| errors::explained(status, handles, asked))?;
+    Ok(rewrite::response(call.rpc, &route.record, answer, |_| {}))
+}
+
 /// Passes a call on and its answer back, again on the next driver after a loss.
 pub(crate) async fn forward(connect: &Arc<Connect>, call: &Call) -> Result<Message, Status> {
-    let route = connect.route(call).await?;
-    let (route, answer) = connect.on_driver(route, |route| send(call, route)).await?;
-    Ok(rewrite::response(call.rpc, &route.record, answer, |_| {}))
+    read(connect, call, &[]).await
 }
 
 async fn send(call: &Call, route: Route) -> Result<Bytes, Status> {
