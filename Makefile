@@ -1,0 +1,34 @@
+# Everything a developer or CI does. `make` alone lists the targets.
+SHELL := /bin/bash
+CACHE ?= $(if $(BERTH_CACHE),$(BERTH_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/berth)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export BERTH_PYTHON ?= $(CACHE)/venv-43/bin/python
+export BERTH_BIN ?= $(CARGO_TARGET_DIR)/debug/berth
+
+.PHONY: help deps build up demo check test interop
+help: ## Lists the targets.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+deps: ## Installs what is missing: Java, protoc, a Python with PySpark.
+	@CACHE=$(CACHE) scripts/deps.sh
+
+build: deps ## Builds the berth command.
+	cargo build --locked
+
+up: build ## Runs a one-node Berth until Ctrl-C.
+	$(BERTH_BIN) up
+
+demo: build ## Kills a driver half-way through a result; the session goes on.
+	$(BERTH_PYTHON) scripts/demo.py
+
+check: ## Formatting and every test that needs no Spark.
+	cargo fmt --all --check
+	cargo test --workspace --locked
+
+test: deps ## Everything, on real Spark.
+	$(MAKE) check
+	cargo build --locked
+	$(BERTH_PYTHON) -m pytest tests/e2e
+
+interop: build ## An older client (PySpark 3.5) against a current driver.
+	BERTH_CLIENT_PYTHON=$(CACHE)/venv-35/bin/python $(BERTH_PYTHON) -m pytest tests/interop

@@ -1,0 +1,64 @@
+"""A one-node Berth for tests and the demo: started on free ports, ended by its pid."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+
+class Up:
+    """`berth up` on a data directory."""
+
+    def __init__(self, data: Path, *flags: str):
+        self.data = data
+        self.log = data / "up.log"
+        data.mkdir(parents=True, exist_ok=True)
+        self.endpoints_file = data / "endpoints.json"
+        self.endpoints_file.unlink(missing_ok=True)
+        ports = [part for name in ("connect", "admin", "agent") for part in (f"--{name}", "127.0.0.1:0")]
+        command = [os.environ["BERTH_BIN"], "up", "--data-dir", str(data), *ports, *flags]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_until(self._announced, 60, f"berth up does not start, see {self.log}")
+        self.endpoints = json.loads(self.endpoints_file.read_text())
+        self.url = f"sc://{self.endpoints['connect']}"
+
+    def _announced(self):
+        if self.process.poll() is not None:
+            raise RuntimeError(f"berth up ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
+        return self.endpoints_file.exists()
+
+    def ask(self, *command: str):
+        """The JSON that an admin command prints."""
+        broker = f"http://{self.endpoints['connect']}"
+        line = [os.environ["BERTH_BIN"], *command, "--broker", broker, "--output", "json"]
+        return json.loads(subprocess.run(line, check=True, capture_output=True, timeout=30).stdout)
+
+    def drivers(self, state: str):
+        return [driver for driver in self.ask("drivers") if driver["state"] == state]
+
+    def wait_warm(self):
+        wait_until(lambda: self.drivers("warm"), 180, f"no driver gets warm, see {self.log}")
+
+    def kill_driver(self, user: str):
+        """Kills the JVM of the one session of `user`, as a crash would."""
+        (session,) = [row for row in self.ask("sessions") if row["owner"] == user]
+        (driver,) = [row for row in self.ask("drivers") if row["id"] == session["driver"]]
+        os.kill(driver["jvm_pid"], signal.SIGKILL)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=60)
+
+
+def wait_until(holds, seconds: float, otherwise: str):
+    """Polls for a state; the deadline only bounds a failing test."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = holds()
+        if value:
+            return value
+        time.sleep(0.1)
+    raise AssertionError(otherwise)

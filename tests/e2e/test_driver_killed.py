@@ -1,0 +1,70 @@
+"""An unmodified PySpark client whose driver is killed. Cases: spec of Spark Connect, section 7."""
+
+import uuid
+
+import pytest
+from pyspark.errors import AnalysisException
+from pyspark.sql import SparkSession
+
+
+@pytest.fixture
+def user():
+    return f"u{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def spark(up, user):
+    up.wait_warm()
+    session = SparkSession.builder.remote(f"{up.url}/;user_id={user}").create()
+    yield session
+    session.stop()
+
+
+def test_i2_state_is_back_after_an_idle_driver_is_killed_twice(up, spark, user):
+    """connect#2, #41, #43, #44, #45, #72"""
+    assert spark.version.startswith("4.")
+    spark.conf.set("spark.sql.shuffle.partitions", "7")
+    spark.sql("set spark.sql.session.timeZone = Asia/Tokyo")
+    spark.range(100).createOrReplaceTempView("v")
+    spark.sql("create temp view w as select id * 2 as d from v")
+    spark.createDataFrame([(1, "a")], ["n", "t"]).createOrReplaceTempView("local")
+    spark.range(1).createOrReplaceTempView("dropped")
+    spark.sql("drop view dropped")
+    spark.udf.register("plus1", lambda x: x + 1, "long")
+    for _ in range(2):
+        up.wait_warm()
+        up.kill_driver(user)
+        assert spark.sql("select sum(plus1(d)) as s from w").first().s == 10000
+        assert spark.conf.get("spark.sql.shuffle.partitions") == "7"
+        assert spark.conf.get("spark.sql.session.timeZone") == "Asia/Tokyo"
+        assert spark.table("local").collect() == [(1, "a")]
+        with pytest.raises(AnalysisException, match="TABLE_OR_VIEW_NOT_FOUND"):
+            spark.table("dropped").collect()
+    (session,) = [row for row in up.ask("sessions") if row["owner"] == user]
+    assert session["epoch"] == 3
+
+
+def test_i2_a_deterministic_result_goes_on_where_it_was(up, spark, user):
+    """connect#64: the same rows, no repeat, no gap"""
+    expected = 0
+    for row in spark.range(1_000_000).toLocalIterator():
+        assert row.id == expected
+        expected += 1
+        if expected == 200_000:
+            up.wait_warm()
+            up.kill_driver(user)
+    assert expected == 1_000_000
+
+
+def test_two_users_with_one_session_id_stay_apart(up):
+    """connect#5"""
+    session_id = str(uuid.uuid4())
+    users = [f"a{uuid.uuid4().hex[:8]}", f"b{uuid.uuid4().hex[:8]}"]
+    sessions = [SparkSession.builder.remote(f"{up.url}/;user_id={user};session_id={session_id}").create() for user in users]
+    try:
+        for user, session in zip(users, sessions):
+            session.conf.set("berth.test", user)
+        assert [session.conf.get("berth.test") for session in sessions] == users
+    finally:
+        for session in sessions:
+            session.stop()
