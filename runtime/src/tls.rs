@@ -1,15 +1,28 @@
-//! Mutual TLS between brokers and agents.
+//! TLS whose certificates can be replaced while it is in use.
 //!
-//! Both sides show a certificate of the same CA and check the other's role by name. Sessions are not resumed: a
-//! resumed session would skip the check of a certificate that has been replaced since.
+//! Brokers and agents show each other certificates of one CA, and each checks the other's role by name. Between
+//! them sessions are not resumed: a resumed session would skip the check of a certificate replaced since.
+//!
+//! A configuration made by [`Tls`] asks it for certificate and CA at each handshake, so a reload reaches
+//! configurations that are in use, and copies of them.
+
+mod live;
+mod material;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use arc_swap::ArcSwap;
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::tasks::Tasks;
+use live::{LiveIdentity, PeerCheck, ServerCheck};
+use material::Material;
+
+/// How often files are looked at. Polling, since mounted secrets are swapped by links that file events miss.
+const POLL: Duration = Duration::from_secs(10);
 
 /// Where a process finds its certificate, its key and the CA that it trusts, as PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +31,8 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Own key.
     pub key: PathBuf,
-    /// CA of the other side.
-    pub ca: PathBuf,
+    /// CA of the other side; `None` for a server that asks nobody for a certificate.
+    pub ca: Option<PathBuf>,
 }
 
 /// Why TLS cannot be set up.
@@ -37,7 +50,7 @@ pub enum TlsError {
         source: rustls::pki_types::pem::Error,
     },
     /// Certificate and key do not make a usable identity.
-    #[error("the certificate {path} cannot be used")]
+    #[error("the certificate {path} cannot be used with its key: {source}")]
     Identity {
         /// The certificate file.
         path: PathBuf,
@@ -53,12 +66,34 @@ pub enum TlsError {
         /// What rustls said.
         reason: String,
     },
+    /// A CA is needed and none is named.
+    #[error("the other side of {cert} cannot be checked: name its CA file in [tls]")]
+    NoCa {
+        /// The own certificate.
+        cert: PathBuf,
+    },
+    /// The TLS library was built without what the configuration needs.
+    #[error("TLS is not available: {0}")]
+    Library(#[from] rustls::Error),
+}
+
+/// Whom a server speaks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clients {
+    /// Anyone; no certificate is asked for.
+    Anyone,
+    /// Who shows a certificate of the CA that carries this name.
+    Named(&'static str),
 }
 
 /// Makes aws-lc the process's TLS provider. First thing in `main` and in tests; a second call does nothing.
 pub fn install_provider() {
     // An error means that it is installed already.
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 impl TlsFiles {
@@ -68,133 +103,138 @@ impl TlsFiles {
         Self {
             cert: file(format!("{role}.pem")),
             key: file(format!("{role}.key")),
-            ca: file("ca.pem".to_owned()),
+            ca: Some(file("ca.pem".to_owned())),
         }
     }
 
-    /// A server that demands a certificate of its clients.
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`TlsError`], naming the file.
+    pub fn load(&self) -> Result<Arc<Tls>, TlsError> {
+        let material = Material::load(self)?;
+        Ok(Arc::new(Tls {
+            files: self.clone(),
+            current: Arc::new(ArcSwap::from_pointee(material)),
+        }))
+    }
+
+    /// An agent's configuration, for brokers only, from the files as they are now.
     ///
     /// # Errors
     /// [`TlsError`], naming the file.
     pub fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        let ca = |reason: String| TlsError::Ca {
-            path: self.ca.clone(),
-            reason,
-        };
-        let clients = WebPkiClientVerifier::builder(Arc::new(self.roots()?)).build();
-        let clients = clients.map_err(|error| ca(error.to_string()))?;
-        let (chain, key) = self.identity()?;
-        let config = ServerConfig::builder()
-            .with_client_cert_verifier(clients)
-            .with_single_cert(chain, key);
-        let mut config = config.map_err(|source| TlsError::Identity {
-            path: self.cert.clone(),
-            source,
-        })?;
-        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        Ok(Arc::new(config))
+        self.load()?.server(Clients::Named(crate::certs::BROKER_NAME))
     }
 
-    /// A client that shows its certificate.
+    /// A broker's configuration towards agents, from the files as they are now.
     ///
     /// # Errors
     /// [`TlsError`], naming the file.
     pub fn client(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let (chain, key) = self.identity()?;
-        let config = ClientConfig::builder()
-            .with_root_certificates(self.roots()?)
-            .with_client_auth_cert(chain, key);
-        let mut config = config.map_err(|source| TlsError::Identity {
-            path: self.cert.clone(),
-            source,
-        })?;
+        self.load()?.client()
+    }
+}
+
+/// A certificate with its key and CA, as they are in their files now.
+#[derive(Debug)]
+pub struct Tls {
+    files: TlsFiles,
+    current: Arc<ArcSwap<Material>>,
+}
+
+impl Tls {
+    /// A server's configuration. It follows reloads, as copies of it do; ALPN is the caller's to set.
+    ///
+    /// # Errors
+    /// [`TlsError::NoCa`] when clients must be checked and no CA is known.
+    pub fn server(&self, clients: Clients) -> Result<Arc<ServerConfig>, TlsError> {
+        let builder =
+            ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        let identity = Arc::new(LiveIdentity(Arc::clone(&self.current)));
+        let config = match clients {
+            Clients::Anyone => builder.with_no_client_auth().with_cert_resolver(identity),
+            Clients::Named(name) => {
+                self.check_ca()?;
+                let check = PeerCheck::new(Arc::clone(&self.current), name);
+                let mut config = builder
+                    .with_client_cert_verifier(Arc::new(check))
+                    .with_cert_resolver(identity);
+                config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+                config
+            }
+        };
+        Ok(Arc::new(config))
+    }
+
+    /// The configuration of a client that shows its certificate. It follows reloads.
+    ///
+    /// # Errors
+    /// [`TlsError::NoCa`].
+    pub fn client(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        self.check_ca()?;
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(ServerCheck(Arc::clone(&self.current))))
+            .with_client_cert_resolver(Arc::new(LiveIdentity(Arc::clone(&self.current))));
         config.resumption = rustls::client::Resumption::disabled();
         Ok(Arc::new(config))
     }
 
-    fn roots(&self) -> Result<RootCertStore, TlsError> {
-        let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(certificates(&self.ca)?);
-        if added == 0 {
-            return Err(TlsError::Ca {
-                path: self.ca.clone(),
-                reason: "it holds no certificate".to_owned(),
-            });
+    /// Reads the files again. Answers true if they had changed; on an error what was read before stays in use.
+    ///
+    /// # Errors
+    /// [`TlsError`], naming the file.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let material = Material::load(&self.files)?;
+        if material.digest == self.current.load().digest {
+            return Ok(false);
         }
-        Ok(roots)
+        self.current.store(Arc::new(material));
+        Ok(true)
     }
 
-    fn identity(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
-        let key = PrivateKeyDer::from_pem_file(&self.key);
-        let key = key.map_err(|source| TlsError::Pem {
-            path: self.key.clone(),
-            source,
-        })?;
-        Ok((certificates(&self.cert)?, key))
+    /// Reloads whenever the files change, until the tasks drain.
+    pub fn keep_fresh(self: &Arc<Self>, tasks: &Tasks) {
+        let (tls, draining) = (Arc::clone(self), tasks.shutdown().clone());
+        tasks.spawn("certificate reload", async move {
+            let mut ticks = tokio::time::interval(POLL);
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => tls.reload_and_tell(),
+                    () = draining.draining() => return,
+                }
+            }
+        });
     }
-}
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = |source| TlsError::Pem {
-        path: path.to_owned(),
-        source,
-    };
-    CertificateDer::pem_file_iter(path)
-        .map_err(pem)?
-        .collect::<Result<_, _>>()
-        .map_err(pem)
+    fn reload_and_tell(&self) {
+        let outcome = match self.reload() {
+            Ok(false) => return,
+            Ok(true) => {
+                tracing::info!(cert = %self.files.cert.display(), "certificate reloaded");
+                "ok"
+            }
+            // While files are being replaced, certificate and key may not belong together for a moment.
+            Err(error) => {
+                tracing::warn!(%error, "a changed certificate cannot be used; the one before stays in use");
+                "error"
+            }
+        };
+        metrics::counter!("berth_certificate_reloads_total", "outcome" => outcome).increment(1);
+    }
+
+    fn check_ca(&self) -> Result<(), TlsError> {
+        if self.current.load().peers.is_some() {
+            return Ok(());
+        }
+        Err(TlsError::NoCa {
+            cert: self.files.cert.clone(),
+        })
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::certs;
-    use rustls::pki_types::ServerName;
-    use tokio_rustls::{TlsAcceptor, TlsConnector};
-
-    async fn meet(server: &TlsFiles, client: &TlsFiles, name: &'static str) -> Result<(), String> {
-        install_provider();
-        let (near, far) = tokio::io::duplex(1 << 16);
-        let connector = TlsConnector::from(client.client().unwrap());
-        let acceptor = TlsAcceptor::from(server.server().unwrap());
-        let (connected, accepted) = tokio::join!(
-            connector.connect(ServerName::try_from(name).unwrap(), near),
-            acceptor.accept(far)
-        );
-        connected.map_err(|error| error.to_string())?;
-        accepted.map(drop).map_err(|error| error.to_string())
-    }
-
-    #[tokio::test]
-    async fn i7_only_the_right_role_of_the_same_ca_is_spoken_to() {
-        let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        certs::make(ours.path(), &["127.0.0.1".to_owned()]).unwrap();
-        certs::make(theirs.path(), &[]).unwrap();
-        let agent = TlsFiles::of_role(ours.path(), "agent");
-        let broker = TlsFiles::of_role(ours.path(), "broker");
-        assert_eq!(meet(&agent, &broker, certs::AGENT_NAME).await, Ok(()));
-        assert!(
-            meet(&broker, &broker, certs::AGENT_NAME).await.is_err(),
-            "a broker is not an agent"
-        );
-        let foreign = TlsFiles {
-            ca: agent.ca.clone(),
-            ..TlsFiles::of_role(theirs.path(), "broker")
-        };
-        assert!(
-            meet(&agent, &foreign, certs::AGENT_NAME).await.is_err(),
-            "another CA's broker is refused"
-        );
-    }
-
-    #[test]
-    fn a_missing_file_is_named_with_what_to_do() {
-        let files = TlsFiles::of_role(Path::new("/nonexistent"), "agent");
-        let error = files.client().unwrap_err().to_string();
-        assert!(
-            error.contains("/nonexistent/agent.key") && error.contains("berth certs"),
-            "{error}"
-        );
-    }
-}
+mod tests;
