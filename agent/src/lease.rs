@@ -16,6 +16,7 @@ use berth_runtime::clock::{boot_time, unix_millis};
 use berth_runtime::tasks::Tasks;
 use berth_store::{Compare, LeaseId, StoreError, StoreRef, Txn, TxnOutcome};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::AgentError;
@@ -35,6 +36,7 @@ pub(crate) struct NodeLease {
     ttl: Duration,
     holding: Mutex<Holding>,
     held_until: watch::Sender<Duration>,
+    given_back: CancellationToken,
 }
 
 impl NodeLease {
@@ -66,13 +68,13 @@ impl NodeLease {
             ttl,
             holding: Mutex::new(Holding { lease, record }),
             held_until,
+            given_back: CancellationToken::new(),
         });
         let kept = Arc::clone(&lease);
-        let draining = tasks.shutdown().clone();
         tasks.spawn("node lease", async move {
             tokio::select! {
                 () = kept.keep() => {}
-                () = draining.aborting() => {}
+                () = kept.given_back.cancelled() => {}
             }
         });
         Ok(lease)
@@ -107,6 +109,8 @@ impl NodeLease {
 
     /// Ends the lease; the node is gone for all brokers at once.
     pub(crate) async fn give_back(&self) {
+        // First of all, or the renewal that finds the lease gone would register the node again.
+        self.given_back.cancel();
         let lease = self.lock().lease;
         self.held_until.send_replace(Duration::ZERO);
         if let Err(error) = self.store.revoke(lease).await {
