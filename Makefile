@@ -9,7 +9,7 @@ export BERTH_BIN ?= $(CARGO_TARGET_DIR)/debug/berth
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-deps: ## Installs what is missing: Java, protoc, a Python with PySpark.
+deps: ## Installs what is missing: Java, protoc, etcd, a Python with PySpark.
 	@CACHE=$(CACHE) scripts/deps.sh
 
 build: deps ## Builds the berth command.

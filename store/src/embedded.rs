@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{Entry, LeaseId, Page, RawWatch, Revision, Store, StoreError, Txn, TxnOutcome};
 
+mod check;
 mod disk;
 mod state;
 mod watcher;

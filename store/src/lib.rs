@@ -1,7 +1,8 @@
 //! Coordination: versioned keys with transactions, leases and watches.
 //!
 //! [`Store`] is the trait; [`embedded`] implements it for one process, durable on disk, for `berth up` and for
-//! simulations. What is built on the trait works on every implementation that passes the conformance suite.
+//! simulations; [`etcd`] for many. What is built on the trait works on every implementation that passes the
+//! conformance suite.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+mod backoff;
 pub mod blobs;
 pub mod embedded;
+pub mod etcd;
 
 /// A store revision: every transaction that changes something gets the next one.
 pub type Revision = i64;

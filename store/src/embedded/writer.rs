@@ -10,6 +10,7 @@ use std::time::Duration;
 use berth_runtime::clock::{boot_time, unix_millis};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::check::check;
 use super::disk::Disk;
 use super::read;
 use super::state::{Logged, State};
@@ -55,6 +56,7 @@ struct Pending {
     logged: Vec<Logged>,
     overlay: BTreeMap<String, Option<Entry>>,
     answers: Vec<Answer>,
+    ended: Vec<(LeaseId, Lease)>,
 }
 
 impl Writer {
@@ -153,23 +155,27 @@ impl Writer {
     }
 
     fn end_lease(&mut self, pending: &mut Pending, lease: LeaseId) {
-        self.leases.remove(&lease);
+        let Some(ended) = self.leases.remove(&lease) else {
+            return;
+        };
+        pending.ended.push((lease, ended));
         let keys = self.keys(pending, "", |entry| entry.lease == Some(lease));
         self.apply(pending, keys.into_iter().map(Op::Delete).collect());
     }
 
     fn transact(&mut self, pending: &mut Pending, txn: Txn) -> Result<TxnOutcome, StoreError> {
-        let leases = txn.then.iter().filter_map(|op| match op {
+        check(&txn)?;
+        if !txn.when.iter().all(|compare| self.holds(pending, compare)) {
+            return Ok(TxnOutcome::Conflict(self.revision(pending)));
+        }
+        let mut leases = txn.then.iter().filter_map(|op| match op {
             Op::Put { lease, .. } => *lease,
             Op::Delete(_) | Op::DeletePrefix(_) => None,
         });
-        if let Some(gone) = leases.into_iter().find(|lease| !self.leases.contains_key(lease)) {
+        if let Some(gone) = leases.find(|lease| !self.leases.contains_key(lease)) {
             return Err(StoreError::LeaseGone(gone));
         }
-        if txn.when.iter().all(|compare| self.holds(pending, compare)) {
-            return Ok(TxnOutcome::Done(self.apply(pending, txn.then)));
-        }
-        Ok(TxnOutcome::Conflict(self.revision(pending)))
+        Ok(TxnOutcome::Done(self.apply(pending, txn.then)))
     }
 
     fn holds(&self, pending: &Pending, compare: &Compare) -> bool {
@@ -270,6 +276,9 @@ impl Writer {
                 .into_iter()
                 .for_each(|logged| state.publish(logged));
             self.publish.send_replace(state.revision());
+        } else {
+            // Their keys are still there: they end with the next batch that can be written.
+            self.leases.extend(pending.ended);
         }
         for reply in pending.answers {
             reply(written.clone());

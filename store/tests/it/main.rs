@@ -1,5 +1,6 @@
-//! The conformance suite of the coordination store.
+//! The conformance suite of the coordination store, and what is built on it, over both implementations.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod conformance;
 mod durability;
+mod support;
