@@ -5,13 +5,18 @@ use std::time::Duration;
 /// The pauses of one series of tries: each up to twice the one before it, up to a bound.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
+    first: Duration,
     most: Duration,
     next: Duration,
 }
 
 impl Backoff {
     pub(crate) const fn new(first: Duration, most: Duration) -> Self {
-        Self { most, next: first }
+        Self {
+            first,
+            most,
+            next: first,
+        }
     }
 
     /// The next pause: between half of it and all of it, so that many clients do not come back at one instant.
@@ -25,6 +30,11 @@ impl Backoff {
     pub(crate) async fn pause(&mut self) {
         tokio::time::sleep(self.next()).await;
     }
+
+    /// Begins again with the shortest pause, after a success.
+    pub(crate) fn reset(&mut self) {
+        self.next = self.first;
+    }
 }
 
 #[cfg(test)]
@@ -32,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn i8_pauses_grow_to_their_bound() {
+    fn i8_pauses_grow_to_their_bound_and_start_over() {
         let (first, most) = (Duration::from_millis(10), Duration::from_millis(70));
         let mut backoff = Backoff::new(first, most);
         for full in [10, 20, 40, 70, 70] {
@@ -40,5 +50,7 @@ mod tests {
             let pause = backoff.next();
             assert!(pause >= full / 2 && pause <= full, "{pause:?} of {full:?}");
         }
+        backoff.reset();
+        assert!(backoff.next() <= first);
     }
 }

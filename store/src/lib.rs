@@ -12,8 +12,14 @@ use bytes::Bytes;
 
 mod backoff;
 pub mod blobs;
+pub mod election;
 pub mod embedded;
 pub mod etcd;
+pub mod lease;
+mod listing;
+pub mod watch;
+
+pub use listing::list_all;
 
 /// A store revision: every transaction that changes something gets the next one.
 pub type Revision = i64;

@@ -13,12 +13,11 @@ use tonic::Status;
 use super::convert::Prefix;
 use super::fault::Fault;
 use super::members::Clients;
+use crate::watch::SILENCE;
 use crate::{Batch, Event, RawWatch, Revision, StoreError};
 
 /// How often progress is asked for.
 const PROGRESS: Duration = Duration::from_secs(2);
-/// Silence that means death.
-const SILENCE: Duration = Duration::from_secs(6);
 
 /// An open watch.
 pub(super) struct Watcher {
@@ -28,7 +27,6 @@ pub(super) struct Watcher {
     /// All events up to this revision have been handed out.
     delivered: Revision,
     ticks: Interval,
-    heard_at: Instant,
     ended: bool,
 }
 
@@ -56,7 +54,6 @@ impl Watcher {
             responses,
             delivered: from - 1,
             ticks,
-            heard_at: Instant::now(),
             ended: false,
         })
     }
@@ -75,10 +72,11 @@ impl Watcher {
     }
 
     async fn next(&mut self) -> Result<Batch, StoreError> {
+        // From here, not from the last response: a reader that was busy elsewhere has asked for nothing meanwhile.
+        let deadline = Instant::now() + SILENCE;
         loop {
             tokio::select! {
                 response = self.responses.message() => {
-                    self.heard_at = Instant::now();
                     match response {
                         Ok(Some(response)) => return self.on_response(&response),
                         Ok(None) => return Err(dead("etcd closed the watch".to_owned())),
@@ -90,7 +88,7 @@ impl Watcher {
                         return Err(dead("the watch's connection is closed".to_owned()));
                     }
                 }
-                () = tokio::time::sleep_until(self.heard_at + SILENCE) => {
+                () = tokio::time::sleep_until(deadline) => {
                     return Err(dead(format!("the watch was silent for {SILENCE:?}")));
                 }
             }

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use berth_store::embedded::Embedded;
 use berth_store::etcd::Etcd;
-use berth_store::{Op, Revision, StoreRef, Txn, TxnOutcome};
+use berth_store::{Op, Revision, StoreError, StoreRef, Txn, TxnOutcome};
 
+mod link;
 mod server;
 
-pub(crate) use server::Server;
+pub(crate) use link::Link;
+pub(crate) use server::{Server, config};
 
 /// Changes that the embedded store under test remembers.
 const LOG_EVENTS: usize = 10_000;
@@ -106,6 +108,24 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(answer) => answer,
         Err(elapsed) => panic!("gave up waiting for: {what} ({elapsed})"),
     }
+}
+
+/// Tries again while the store is away. What is tried must bear being done twice.
+pub(crate) async fn persist<T, F>(what: &str, mut call: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    eventually(what, || {
+        let call = call();
+        async move {
+            match call.await {
+                Ok(answer) => Some(answer),
+                Err(error) if error.is_transient() => None,
+                Err(error) => panic!("{what}: {error}"),
+            }
+        }
+    })
+    .await
 }
 
 /// Runs each test on the embedded store and on etcd.

@@ -1,7 +1,7 @@
 //! A real etcd on ports of its own, in a directory of its own, that ends with its test.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub(crate) struct Server {
     peer_port: u16,
     /// `--initial-cluster`: all members with their peer URLs.
     cluster: String,
+    /// Where its certificates are, if it wants them of its clients.
+    certs: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -33,10 +35,19 @@ impl Server {
         Self::cluster(1).await.remove(0)
     }
 
+    /// A cluster of one that wants certificates of the CA in `certs`, serving.
+    pub(crate) async fn start_with_tls(certs: &Path) -> Self {
+        Self::launch(1, Some(certs)).await.remove(0)
+    }
+
     /// A cluster of `size` members, serving.
     pub(crate) async fn cluster(size: usize) -> Vec<Self> {
+        Self::launch(size, None).await
+    }
+
+    async fn launch(size: usize, certs: Option<&Path>) -> Vec<Self> {
         for _ in 0..STARTS {
-            let mut members = Self::plan(size);
+            let mut members = Self::plan(size, certs);
             members.iter_mut().for_each(Self::start_again);
             if serves(&mut members).await {
                 return members;
@@ -45,7 +56,7 @@ impl Server {
         panic!("etcd did not start {STARTS} times in a row");
     }
 
-    fn plan(size: usize) -> Vec<Self> {
+    fn plan(size: usize, certs: Option<&Path>) -> Vec<Self> {
         let ports: Vec<_> = (0..2 * size)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
@@ -65,6 +76,7 @@ impl Server {
                 client_port: ports[size + n],
                 peer_port: ports[n],
                 cluster: cluster.join(","),
+                certs: certs.map(Path::to_owned),
                 child: None,
             })
             .collect()
@@ -96,12 +108,26 @@ impl Server {
             ])
             .arg("--data-dir")
             .arg(self.directory.path().join("data"))
+            .args(self.tls_arguments())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("etcd could not be run ({error}); `make deps` installs it"));
         self.child = Some(child);
+    }
+
+    fn tls_arguments(&self) -> Vec<String> {
+        let Some(certs) = &self.certs else {
+            return Vec::new();
+        };
+        let file = |flag: &str, name: &str| format!("--{flag}={}", certs.join(name).display());
+        vec![
+            "--client-cert-auth".to_owned(),
+            file("trusted-ca-file", "ca.pem"),
+            file("cert-file", "agent.pem"),
+            file("key-file", "agent.key"),
+        ]
     }
 
     /// Ends the process as a power cut would.
@@ -138,12 +164,19 @@ impl Server {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
+        let scheme = if self.certs.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.client_port)
     }
 
     /// How a test reaches this member. A try may take longer than in production: the machine is busy.
     pub(crate) fn config(&self) -> EtcdConfig {
-        config(vec![self.url()])
+        let file = |name: &str| self.certs.as_ref().map(|certs| certs.join(name));
+        EtcdConfig {
+            ca: file("ca.pem"),
+            cert: file("broker.pem"),
+            key: file("broker.key"),
+            ..config(vec![self.url()])
+        }
     }
 
     pub(crate) async fn connect(&self) -> StoreRef {
@@ -156,13 +189,11 @@ impl Server {
         client.compact(revision, None).await.unwrap();
     }
 
-    /// The name of the leader's position in a cluster's list of members, once there is one.
+    /// The leader's position among the members, once there is one.
     pub(crate) async fn leader_of(members: &[Self]) -> usize {
         eventually("a leader", || async {
             for (n, member) in members.iter().enumerate() {
-                let client = etcd_client::Client::connect([member.url()], None).await;
-                let status = client.ok()?.status().await.ok()?;
-                if status.leader() == status.header()?.member_id() {
+                if member.child.is_some() && leads(member).await == Some(true) {
                     return Some(n);
                 }
             }
@@ -192,6 +223,13 @@ pub(crate) fn config(endpoints: Vec<String>) -> EtcdConfig {
     let mut config = EtcdConfig::new(endpoints);
     config.request_timeout = Duration::from_secs(2);
     config
+}
+
+/// Whether a member is the leader, if it answers.
+async fn leads(member: &Server) -> Option<bool> {
+    let client = etcd_client::Client::connect([member.url()], None).await;
+    let status = client.ok()?.status().await.ok()?;
+    Some(status.leader() == status.header()?.member_id())
 }
 
 /// Waits until every member answers; false if one has ended instead.
