@@ -1,5 +1,6 @@
 //! Payloads too large for a record, kept once by the SHA-256 of their content.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +9,12 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as Location;
 use object_store::{ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
+
+#[cfg(feature = "s3")]
+mod s3;
+
+#[cfg(feature = "s3")]
+pub use s3::S3Config;
 
 /// Why a blob could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -20,10 +27,50 @@ pub enum BlobError {
         /// What the system said.
         reason: String,
     },
-    /// The write failed; the disk may be full.
-    #[error("a blob could not be written: {0}; check the space of the blob directory")]
-    Write(#[source] object_store::Error),
-    /// The blob is missing or damaged.
+    /// The bucket is configured wrongly.
+    #[error("blobs cannot be kept in bucket '{bucket}'; check its name, region, endpoint and credentials")]
+    Bucket {
+        /// The bucket.
+        bucket: String,
+        /// What the client said.
+        #[source]
+        source: object_store::Error,
+    },
+    /// There is no room.
+    #[error("blob {sha256} of {bytes} bytes was not kept: there is no space left; make room and try again")]
+    Full {
+        /// Content hash.
+        sha256: String,
+        /// Its size.
+        bytes: usize,
+        /// What the system said.
+        #[source]
+        source: object_store::Error,
+    },
+    /// The write failed for another reason.
+    #[error("blob {sha256} was not kept; check that the blob store can be written to")]
+    Write {
+        /// Content hash.
+        sha256: String,
+        /// What the store said.
+        #[source]
+        source: object_store::Error,
+    },
+    /// There is no such blob.
+    #[error("blob {sha256} is missing; do all brokers use the same blob store?")]
+    Missing {
+        /// Content hash.
+        sha256: String,
+    },
+    /// What was read is not what was kept.
+    #[error("blob {sha256} is damaged: its content has the hash {found}")]
+    Damaged {
+        /// Content hash wanted.
+        sha256: String,
+        /// Content hash found.
+        found: String,
+    },
+    /// The read failed.
     #[error("blob {sha256} could not be read")]
     Read {
         /// Content hash.
@@ -34,7 +81,7 @@ pub enum BlobError {
     },
 }
 
-/// Blobs in a directory. Clones share it.
+/// A place for blobs. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
@@ -60,33 +107,77 @@ impl Blobs {
     /// Keeps `data` and gives its content hash, in hexadecimal. Keeping it twice is keeping it once.
     ///
     /// # Errors
-    /// [`BlobError::Write`].
+    /// [`BlobError::Full`] or [`BlobError::Write`].
     pub async fn put(&self, data: Bytes) -> Result<String, BlobError> {
-        let sha256 = hex(&Sha256::digest(&data));
-        self.store
-            .put(&location(&sha256), data.into())
-            .await
-            .map_err(BlobError::Write)?;
-        Ok(sha256)
+        let (sha256, bytes) = (hash(&data), data.len());
+        match self.store.put(&location(&sha256), data.into()).await {
+            Ok(_) => Ok(sha256),
+            Err(source) => Err(not_kept(sha256, bytes, source)),
+        }
     }
 
-    /// Reads a blob.
+    /// Reads a blob and checks that it is what was kept.
     ///
     /// # Errors
-    /// [`BlobError::Read`].
+    /// [`BlobError::Missing`], [`BlobError::Damaged`] or [`BlobError::Read`].
     pub async fn get(&self, sha256: &str) -> Result<Bytes, BlobError> {
-        let failed = |source| BlobError::Read {
+        let failed = |source| not_read(sha256, source);
+        let found = self.store.get(&location(sha256)).await.map_err(failed)?;
+        let data = found.bytes().await.map_err(failed)?;
+        let found = hash(&data);
+        if found == sha256 {
+            return Ok(data);
+        }
+        Err(BlobError::Damaged {
             sha256: sha256.to_owned(),
+            found,
+        })
+    }
+
+    /// Removes a blob. Whoever calls knows that no record refers to it. A missing blob is none to remove.
+    ///
+    /// # Errors
+    /// [`BlobError::Write`].
+    pub async fn delete(&self, sha256: &str) -> Result<(), BlobError> {
+        match self.store.delete(&location(sha256)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(BlobError::Write {
+                sha256: sha256.to_owned(),
+                source,
+            }),
+        }
+    }
+}
+
+fn not_kept(sha256: String, bytes: usize, source: object_store::Error) -> BlobError {
+    if is_full(&source) {
+        return BlobError::Full {
+            sha256,
+            bytes,
             source,
         };
-        self.store
-            .get(&location(sha256))
-            .await
-            .map_err(failed)?
-            .bytes()
-            .await
-            .map_err(failed)
     }
+    BlobError::Write { sha256, source }
+}
+
+fn not_read(sha256: &str, source: object_store::Error) -> BlobError {
+    let sha256 = sha256.to_owned();
+    match source {
+        object_store::Error::NotFound { .. } => BlobError::Missing { sha256 },
+        source => BlobError::Read { sha256, source },
+    }
+}
+
+fn is_full(error: &object_store::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if let Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) = kind {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Two levels, so that no directory grows too large.
@@ -95,8 +186,11 @@ fn location(sha256: &str) -> Location {
     Location::from_iter([first, rest])
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn hash(data: &[u8]) -> String {
+    Sha256::digest(data)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -121,7 +215,61 @@ mod tests {
                 .unwrap(),
             "abc"
         );
-        assert!(blobs.get("00ff").await.unwrap_err().to_string().contains("00ff"));
+        let missing = blobs.get("00ff").await.unwrap_err();
+        assert!(
+            matches!(&missing, BlobError::Missing { sha256 } if sha256 == "00ff"),
+            "{missing}"
+        );
+        blobs.delete(&sha256).await.unwrap();
+        blobs.delete(&sha256).await.unwrap();
+        assert!(matches!(blobs.get(&sha256).await, Err(BlobError::Missing { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_blob_is_not_handed_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = Blobs::directory(directory.path()).unwrap();
+        let sha256 = blobs.put(Bytes::from_static(b"abc")).await.unwrap();
+        let file = directory.path().join(&sha256[..2]).join(&sha256[2..]);
+        std::fs::write(file, "abd").unwrap();
+        let damaged = blobs.get(&sha256).await.unwrap_err();
+        assert!(matches!(damaged, BlobError::Damaged { .. }), "{damaged}");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_apart_from_other_faults() {
+        let kept = |kind: ErrorKind| {
+            let cause = Box::new(std::io::Error::from(kind));
+            let source = object_store::Error::Generic {
+                store: "test",
+                source: cause,
+            };
+            not_kept("00ff".to_owned(), 3, source)
+        };
+        let full = kept(ErrorKind::StorageFull).to_string();
+        assert!(
+            full.contains("no space left") && full.contains("3 bytes"),
+            "{full}"
+        );
+        assert!(matches!(
+            kept(ErrorKind::PermissionDenied),
+            BlobError::Write { .. }
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_place_that_cannot_be_written_to_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = Blobs::directory(directory.path()).unwrap();
+        // A file where a directory would have to be made: in the way of any user, root too.
+        std::fs::write(directory.path().join("ba"), "").unwrap();
+        let refused = blobs.put(Bytes::from_static(b"abc")).await.unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .contains("check that the blob store can be written to"),
+            "{refused}"
+        );
     }
 
     #[test]

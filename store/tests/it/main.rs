@@ -9,4 +9,6 @@ mod faults;
 mod follow;
 mod lease;
 mod model;
+#[cfg(feature = "s3")]
+mod s3;
 mod support;

@@ -1,0 +1,50 @@
+//! Blobs in S3, or in what speaks its protocol.
+
+use std::sync::Arc;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::prefix::PrefixStore;
+
+use super::{BlobError, Blobs};
+
+/// Where the bucket is. Credentials come from the environment, as for every S3 client: `AWS_ACCESS_KEY_ID` and
+/// `AWS_SECRET_ACCESS_KEY`, a web identity token, or the machine's own role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Config {
+    /// The bucket.
+    pub bucket: String,
+    /// What all object names begin with; may be empty.
+    pub prefix: String,
+    /// The bucket's region. `None` takes `AWS_REGION`.
+    pub region: Option<String>,
+    /// The server, for others than AWS, such as `https://minio:9000`. An `http` one is taken at its word.
+    pub endpoint: Option<String>,
+}
+
+impl Blobs {
+    /// Blobs in a bucket, which is not contacted yet.
+    ///
+    /// # Errors
+    /// [`BlobError::Bucket`].
+    pub fn s3(config: S3Config) -> Result<Self, BlobError> {
+        let mut builder = AmazonS3Builder::from_env()
+            .with_bucket_name(&config.bucket)
+            // Blobs go one at a time, and not every server knows how to delete many at once.
+            .with_disable_bulk_delete(true);
+        if let Some(region) = config.region {
+            builder = builder.with_region(region);
+        }
+        if let Some(endpoint) = config.endpoint {
+            builder = builder
+                .with_allow_http(endpoint.starts_with("http://"))
+                .with_endpoint(endpoint);
+        }
+        let store = builder.build().map_err(|source| BlobError::Bucket {
+            bucket: config.bucket,
+            source,
+        })?;
+        Ok(Self {
+            store: Arc::new(PrefixStore::new(store, config.prefix)),
+        })
+    }
+}
