@@ -53,7 +53,7 @@ impl Disk {
         let path = self.path.display().to_string();
         StoreError::Disk {
             path,
-            reason: format!("{error}; check the file system's space and health"),
+            reason: format!("{error}; check the file system's space and health, then start berth again"),
         }
     }
 
