@@ -54,11 +54,12 @@ async fn a_member_that_is_away_or_frozen_is_passed_over() {
 #[tokio::test]
 async fn i8_no_call_waits_for_a_frozen_etcd() {
     let server = Server::start().await;
+    let patient = server.connect().await;
+    put(&patient, "k", "1").await;
+    let lease = patient.grant(Duration::from_secs(60)).await.unwrap();
     let mut config = server.config();
     config.request_timeout = Duration::from_millis(200);
     let store = connect(config).await as StoreRef;
-    put(&store, "k", "1").await;
-    let lease = store.grant(Duration::from_secs(60)).await.unwrap();
     server.freeze();
     let txn = Txn::new().put("k", "2");
     let calls = async {
@@ -84,7 +85,7 @@ async fn i8_no_call_waits_for_a_frozen_etcd() {
     };
     soon("five errors", calls).await;
     server.thaw();
-    soon("etcd is back", store.get("k")).await.unwrap();
+    soon("etcd is back", patient.get("k")).await.unwrap();
 }
 
 #[tokio::test]

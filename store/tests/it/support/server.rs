@@ -8,6 +8,7 @@ use std::time::Duration;
 use berth_store::StoreRef;
 use berth_store::etcd::{Etcd, EtcdConfig};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
@@ -140,17 +141,22 @@ impl Server {
 
     /// Stops the process where it is: its connections stay open and silent.
     pub(crate) fn freeze(&self) {
-        self.signal(Signal::SIGSTOP);
+        let pid = self.signal(Signal::SIGSTOP);
+        // It may still answer until all its threads have stopped.
+        let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap();
+        assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
     }
 
     /// Lets a stopped process go on.
     pub(crate) fn thaw(&self) {
-        self.signal(Signal::SIGCONT);
+        let _pid = self.signal(Signal::SIGCONT);
     }
 
-    fn signal(&self, signal: Signal) {
+    fn signal(&self, signal: Signal) -> Pid {
         let child = self.child.as_ref().unwrap();
-        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        kill(pid, signal).unwrap();
+        pid
     }
 
     fn has_ended(&mut self) -> bool {
