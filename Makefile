@@ -27,6 +27,7 @@ check: ## Formatting and every test that needs no Spark.
 
 test: deps ## Everything, on real Spark.
 	$(MAKE) check
+	cargo test --locked -p berth-agent --test it
 	cargo build --locked
 	$(BERTH_PYTHON) -m pytest tests/e2e
 

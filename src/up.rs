@@ -117,14 +117,9 @@ fn agent_config(args: &UpArgs, data: &Path) -> anyhow::Result<AgentConfig> {
         None => memory_bytes()? / 5 * 4,
     };
     Ok(AgentConfig {
-        node_id: "local".parse()?,
-        state_dir: data.join("agent"),
-        advertise_address: None,
         memory_capacity_bytes: memory,
-        driver_slots: 16,
-        lease_seconds: 10,
-        python: args.python.clone(),
         profiles: BTreeMap::from([("default".parse()?, profile)]),
+        ..AgentConfig::new("local".parse()?, data.join("agent"), args.python.clone())
     })
 }
 

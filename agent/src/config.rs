@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 pub struct AgentConfig {
     /// The node's name, unique in the cluster and stable over restarts.
     pub node_id: NodeId,
-    /// Where drivers keep their logs and scratch files. Needs room for shuffle data.
+    /// Where drivers keep their logs and scratch files. Needs room for shuffle data. One agent uses it at a time.
     pub state_dir: PathBuf,
     /// Where brokers reach this agent, `host:port`; the listening address if absent.
     #[serde(default)]
     pub advertise_address: Option<String>,
-    /// Bytes that drivers may reserve together. Reservations never exceed it (I6).
+    /// Bytes that drivers may reserve together; 80 % of the machine's memory if absent. Reservations never exceed
+    /// it (I6). The embedded catalog needs 400 MiB beside it.
+    #[serde(default = "default_memory")]
     pub memory_capacity_bytes: u64,
     /// Drivers that may run at once, warm ones included.
     #[serde(default = "default_slots")]
@@ -26,10 +28,44 @@ pub struct AgentConfig {
     /// Seconds after which the node counts as lost when its agent is not heard of; at least 3.
     #[serde(default = "default_lease_seconds")]
     pub lease_seconds: u64,
+    /// Labels of the node that placement can ask for.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// A Python with PySpark 4.
     pub python: PathBuf,
+    /// The Java of drivers; `JAVA_HOME` of the agent, or `java` on its path, if absent.
+    #[serde(default)]
+    pub java_home: Option<PathBuf>,
+    /// Where tables are known.
+    #[serde(default)]
+    pub catalog: Catalog,
     /// Recipes for drivers.
     pub profiles: BTreeMap<ProfileName, ProfileConfig>,
+}
+
+/// Where the tables of a node's drivers are known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Catalog {
+    /// A Hive metastore over Derby that the agent runs, below its state directory. Tables outlive drivers and the
+    /// agent, and are known on this node only.
+    #[default]
+    Embedded,
+    /// What the confs of the profiles say; Spark's default forgets tables with their driver.
+    None,
+}
+
+/// Which sessions may be on one driver.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Share {
+    /// Each session has a driver of its own.
+    #[default]
+    Session,
+    /// Sessions of one user may share.
+    User,
+    /// Sessions of one tenant may share.
+    Tenant,
 }
 
 /// A recipe for drivers.
@@ -44,10 +80,18 @@ pub struct ProfileConfig {
     pub memory_bytes: u64,
     /// Started drivers to keep ready.
     pub warm: u32,
+    /// Which sessions may be on one driver.
+    pub share: Share,
+    /// Sessions that may share a driver, where any may; at least 1.
+    pub sessions_per_driver: u32,
     /// Static Spark confs of its drivers.
     pub confs: BTreeMap<String, String>,
     /// Runtime confs set on each new session.
     pub session_confs: BTreeMap<String, String>,
+    /// Starts drivers from an archive of their classes, built once in the background: half the start.
+    pub class_data_sharing: bool,
+    /// Compiles with C1 only: starts faster, long queries run slower. For short interactive work.
+    pub fast_jit: bool,
 }
 
 impl Default for ProfileConfig {
@@ -57,16 +101,42 @@ impl Default for ProfileConfig {
             heap: "1g".to_owned(),
             memory_bytes: 1536 << 20,
             warm: 1,
+            share: Share::Session,
+            sessions_per_driver: 32,
             confs: BTreeMap::new(),
             session_confs: BTreeMap::new(),
+            class_data_sharing: true,
+            fast_jit: false,
         }
     }
 }
 
 impl AgentConfig {
+    /// The defaults of a node, without profiles.
+    pub fn new(node_id: NodeId, state_dir: PathBuf, python: PathBuf) -> Self {
+        Self {
+            node_id,
+            state_dir,
+            advertise_address: None,
+            memory_capacity_bytes: default_memory(),
+            driver_slots: default_slots(),
+            lease_seconds: default_lease_seconds(),
+            labels: BTreeMap::new(),
+            python,
+            java_home: None,
+            catalog: Catalog::default(),
+            profiles: BTreeMap::new(),
+        }
+    }
+
     /// The lease's time to live.
     pub fn lease_ttl(&self) -> Duration {
         Duration::from_secs(self.lease_seconds.max(3))
+    }
+
+    /// Where the tables of drivers are kept.
+    pub(crate) fn warehouse(&self) -> PathBuf {
+        self.state_dir.join("warehouse")
     }
 }
 
@@ -76,4 +146,14 @@ fn default_slots() -> u32 {
 
 fn default_lease_seconds() -> u64 {
     10
+}
+
+/// 80 % of the machine's memory; the size of one driver where it cannot be read.
+fn default_memory() -> u64 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = info.lines().find_map(|line| {
+        let kib = line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?;
+        kib.parse::<u64>().ok()
+    });
+    total.map_or(ProfileConfig::default().memory_bytes, |kib| kib * 1024 / 5 * 4)
 }

@@ -1,5 +1,7 @@
 //! The control channel: driver hosts connect to the agent's Unix socket and speak length-prefixed JSON frames.
 
+pub(crate) mod frames;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,47 +9,20 @@ use std::time::Duration;
 use berth_runtime::tasks::Tasks;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::driver::{Driver, Phase, Ready};
 use crate::drivers::Drivers;
+use frames::{FromHost, PROTOCOL, ToHost, parse};
 
-/// The protocol's version; a host says it in its hello.
-const PROTOCOL: u32 = 1;
-/// Longest frame of a host.
-const MAX_FRAME_BYTES: usize = 1 << 20;
+/// Longest frame of a host: a result with its rows.
+const MAX_FRAME_BYTES: usize = 16 << 20;
 /// A host that has not said hello by then is not one.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
-
-/// What a host says.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "t", rename_all = "snake_case")]
-enum FromHost {
-    Hello {
-        v: u32,
-        driver: String,
-        secret: String,
-    },
-    Phase {
-        phase: String,
-    },
-    Ready {
-        port: u16,
-        jvm_pid: u32,
-        spark_version: String,
-    },
-}
-
-/// What a host is told.
-#[derive(Debug, Serialize)]
-#[serde(tag = "t", rename_all = "snake_case")]
-enum ToHost {
-    Fence { deadline_millis: u64 },
-}
-
-type Channel = Framed<UnixStream, LengthDelimitedCodec>;
+/// Frames that wait for a host; a call finds the channel full and says so.
+const MAX_WAITING: usize = 128;
 
 /// Serves hosts on `path` until the tasks end.
 ///
@@ -61,12 +36,23 @@ pub(crate) fn listen(path: &Path, drivers: &Arc<Drivers>, tasks: &Tasks) -> std:
     let listener = UnixListener::bind(path)?;
     let (drivers, owner) = (Arc::clone(drivers), tasks.clone());
     tasks.spawn("control channel", async move {
+        let leaving = owner.shutdown().clone();
         loop {
-            match listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = leaving.draining() => return,
+            };
+            match accepted {
                 Ok((stream, _)) => {
                     let drivers = Arc::clone(&drivers);
+                    let leaving = owner.shutdown().clone();
                     owner.spawn("driver host", async move {
-                        if let Err(error) = serve(stream, &drivers).await {
+                        let served = tokio::select! {
+                            served = serve(stream, &drivers) => served,
+                            // What a host then says unheard, it says again to the next agent.
+                            () = leaving.draining() => return,
+                        };
+                        if let Err(error) = served {
                             tracing::debug!(%error, "a driver host's channel ended");
                         }
                     });
@@ -81,6 +67,8 @@ pub(crate) fn listen(path: &Path, drivers: &Arc<Drivers>, tasks: &Tasks) -> std:
     Ok(())
 }
 
+type Channel = Framed<UnixStream, LengthDelimitedCodec>;
+
 async fn serve(stream: UnixStream, drivers: &Arc<Drivers>) -> std::io::Result<()> {
     let codec = LengthDelimitedCodec::builder()
         .max_frame_length(MAX_FRAME_BYTES)
@@ -93,35 +81,41 @@ async fn serve(stream: UnixStream, drivers: &Arc<Drivers>) -> std::io::Result<()
         tracing::warn!("something that is not a driver of this agent spoke on the control socket");
         return Ok(());
     };
+    let (to_host, mut frames) = mpsc::channel(MAX_WAITING);
+    driver.connected(to_host);
+    // What an earlier connection may have lost.
+    for frame in drivers.statements().unfinished(driver.id) {
+        tell(&mut channel, &frame).await?;
+    }
     let mut fence = drivers.held_until();
     loop {
         let until = *fence.borrow_and_update();
-        let deadline_millis = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
-        tell(&mut channel, &ToHost::Fence { deadline_millis }).await?;
-        tokio::select! {
-            frame = channel.next() => match frame {
-                Some(frame) => hear(&driver, parse(&frame?)?, drivers),
-                None => return Ok(()),
-            },
-            changed = fence.changed() => {
-                if changed.is_err() {
-                    return Ok(());
+        let deadline_boot_ms = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+        tell(&mut channel, &ToHost::Fence { deadline_boot_ms }).await?;
+        loop {
+            tokio::select! {
+                frame = channel.next() => match frame {
+                    Some(frame) => hear(&driver, parse(&frame?)?, drivers).await?,
+                    None => return Ok(()),
+                },
+                frame = frames.recv() => match frame {
+                    Some(frame) => tell(&mut channel, &frame).await?,
+                    // A newer connection has taken over.
+                    None => return Ok(()),
+                },
+                changed = fence.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    break;
                 }
             }
         }
     }
 }
 
-fn parse(frame: &[u8]) -> std::io::Result<FromHost> {
-    serde_json::from_slice(frame).map_err(std::io::Error::other)
-}
-
 async fn tell(channel: &mut Channel, message: &ToHost) -> std::io::Result<()> {
-    channel
-        .send(Bytes::from(
-            serde_json::to_vec(message).map_err(std::io::Error::other)?,
-        ))
-        .await
+    channel.send(Bytes::from(serde_json::to_vec(message)?)).await
 }
 
 fn greet(hello: &FromHost, drivers: &Drivers) -> Option<Arc<Driver>> {
@@ -137,34 +131,33 @@ fn greet(hello: &FromHost, drivers: &Drivers) -> Option<Arc<Driver>> {
     (driver.secret == *secret).then_some(driver)
 }
 
-fn hear(driver: &Driver, message: FromHost, drivers: &Drivers) {
+async fn hear(driver: &Arc<Driver>, message: FromHost, drivers: &Arc<Drivers>) -> std::io::Result<()> {
+    driver.heard();
     match message {
-        FromHost::Hello { .. } => {}
-        FromHost::Phase { phase } => driver.advance(Phase::Starting(phase)),
+        FromHost::Hello { .. } | FromHost::Beat => {}
+        FromHost::Phase { phase } => drop(driver.advance(Phase::Starting(phase))),
         FromHost::Ready {
             port,
             jvm_pid,
             spark_version,
         } => {
-            driver.advance(Phase::Ready(Ready {
+            let ready = Ready {
                 port,
                 jvm_pid,
                 spark_version,
-            }));
-            drivers.changed();
-        }
-    }
-}
-
-impl Driver {
-    /// Moves to a phase, unless the driver has ended or was ready before.
-    fn advance(&self, next: Phase) {
-        self.phase.send_if_modified(|phase| {
-            let moves = matches!(phase, Phase::Starting(_)) && *phase != next;
-            if moves {
-                *phase = next;
+            };
+            if driver.advance(Phase::Ready(ready)) {
+                drivers.became_ready(driver);
             }
-            moves
-        });
+        }
+        FromHost::Progress(progress) => drivers.statements().progressed(driver.id, &progress),
+        // An error ends the connection; the host keeps the result and tells it again on the next one.
+        FromHost::Result(result) => {
+            let id = result.id.clone();
+            drivers.statements().finish(driver.id, *result).await?;
+            driver.tell(ToHost::Kept { id });
+        }
+        FromHost::Answer(answer) => driver.answered(answer),
     }
+    Ok(())
 }

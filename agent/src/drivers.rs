@@ -1,44 +1,51 @@
-//! The drivers of the node: starts, the warm pool, assignment to sessions, ends.
+//! The drivers of the node: who has which, and the lock around that.
+//!
+//! What happens to them is in the modules below: [`reserve`], [`fence`], [`supervise`], [`pool`] and [`adopt`].
 
-use std::collections::BTreeMap;
+mod adopt;
+mod fence;
+mod figures;
+mod pool;
+mod reserve;
+mod supervise;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth_core::ids::{DriverId, Epoch, ProfileName, SessionId};
 use berth_runtime::tasks::Tasks;
-use tokio::process::Child;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use crate::AgentError;
-use crate::config::{AgentConfig, ProfileConfig};
-use crate::driver::{self, Driver, Phase, Plan};
-use crate::lease::NodeLease;
-use crate::reservations::{Refusal, Reservations};
-use crate::{control, driver::HOST};
+use crate::archive::Archive;
+use crate::config::AgentConfig;
+use crate::control;
+use crate::driver::launch::Node;
+use crate::driver::preflight::Installation;
+use crate::driver::{Driver, saved};
+use crate::epochs::Journal;
+use crate::lease::{NodeLease, Resumed};
+use crate::metastore::Metastore;
+use crate::reservations::{Held, Refusal, Reservations};
+use crate::statements::Statements;
+pub(crate) use adopt::end_leftovers;
+pub(crate) use figures::state_of;
+pub(crate) use reserve::{ReserveError, Wanted};
 
-/// How long a profile rests after a start that failed.
-const RESTART_BACKOFF: Duration = Duration::from_secs(15);
 /// How long an ended driver may take to be gone.
 const END_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Why a session gets no driver here.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReserveError {
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    #[error("this node has no profile {0}; configure it under [agent.profiles.{0}]")]
-    UnknownProfile(ProfileName),
-    #[error(transparent)]
-    Start(#[from] AgentError),
-}
+/// Losses that a slow reader of the load stream can still be told.
+const MAX_LOST: usize = 256;
 
 #[derive(Debug)]
 struct Table {
     reservations: Reservations,
     drivers: BTreeMap<DriverId, Arc<Driver>>,
-    /// Profiles whose last start failed, and until when they rest.
-    resting: BTreeMap<ProfileName, tokio::time::Instant>,
+    resting: BTreeMap<ProfileName, pool::Rest>,
+    lost: VecDeque<(u64, DriverId)>,
+    losses: u64,
 }
 
 /// The node's drivers.
@@ -47,41 +54,97 @@ pub(crate) struct Drivers {
     config: Arc<AgentConfig>,
     lease: Arc<NodeLease>,
     tasks: Tasks,
+    statements: Statements,
+    journal: Arc<Journal>,
+    node: Node,
+    archive: Archive,
+    metastore: Option<Arc<Metastore>>,
     table: Mutex<Table>,
+    /// Held from the look at the table until a driver that was started for it is in it.
+    starting: tokio::sync::Mutex<()>,
     changes: watch::Sender<u64>,
+    cpu: watch::Sender<Option<f64>>,
 }
 
 impl Drivers {
-    /// Starts the control channel and the warm pool.
+    /// Adopts the drivers of the agent's earlier run if it goes on with its lease; starts the control channel, the
+    /// catalog and the warm pool.
     pub(crate) fn start(
         config: Arc<AgentConfig>,
         lease: Arc<NodeLease>,
+        resumed: Resumed,
+        installation: &Installation,
         tasks: &Tasks,
     ) -> Result<Arc<Self>, AgentError> {
-        let state = |source| AgentError::State {
-            path: config.state_dir.display().to_string(),
+        let state_dir = config.state_dir.clone();
+        let started = Self::assemble(config, lease, resumed, installation, tasks);
+        started.map_err(|source| AgentError::State {
+            path: state_dir.display().to_string(),
             source,
-        };
-        std::fs::create_dir_all(config.state_dir.join("drivers")).map_err(state)?;
-        std::fs::write(config.state_dir.join("berth_driver.py"), HOST).map_err(state)?;
+        })
+    }
+
+    fn assemble(
+        config: Arc<AgentConfig>,
+        lease: Arc<NodeLease>,
+        Resumed(adopt): Resumed,
+        installation: &Installation,
+        tasks: &Tasks,
+    ) -> std::io::Result<Arc<Self>> {
+        let state = &config.state_dir;
+        let host = crate::driver::launch::install_host(state)?;
+        let (journal, floors) = Journal::open(&state.join("epochs"))?;
+        let metastore = Metastore::start(&config, &host, tasks)?;
+        let confs = metastore.as_ref().map(|metastore| metastore.confs());
         let table = Table {
-            reservations: Reservations::new(config.memory_capacity_bytes, config.driver_slots),
+            reservations: Reservations::new(config.memory_capacity_bytes, config.driver_slots, floors),
             drivers: BTreeMap::new(),
             resting: BTreeMap::new(),
+            lost: VecDeque::new(),
+            losses: 0,
         };
-        let (changes, _) = watch::channel(0);
-        let socket = config.state_dir.join("control.sock");
+        let socket = state.join("control.sock");
         let drivers = Arc::new(Self {
-            config: Arc::clone(&config),
             lease,
             tasks: tasks.clone(),
+            statements: Statements::open(state.join("sessions"), adopt)?,
+            journal: Arc::new(journal),
+            node: Node {
+                host,
+                confs: confs.unwrap_or_default(),
+                archive: None,
+            },
+            archive: Archive::of(&config, installation)?,
+            metastore,
             table: Mutex::new(table),
-            changes,
+            starting: tokio::sync::Mutex::new(()),
+            changes: watch::channel(0).0,
+            cpu: watch::channel(None).0,
+            config,
         });
-        control::listen(&socket, &drivers, tasks).map_err(state)?;
-        let pool = Arc::clone(&drivers);
-        tasks.spawn("warm pool", async move { pool.keep_warm().await });
+        if adopt {
+            drivers.adopt();
+        }
+        control::listen(&socket, &drivers, tasks)?;
+        drivers.start_tasks();
         Ok(drivers)
+    }
+
+    fn start_tasks(self: &Arc<Self>) {
+        let pool = Arc::clone(self);
+        self.tasks
+            .spawn("warm pool", async move { pool.keep_warm().await });
+        let fence = Arc::clone(self);
+        self.tasks
+            .spawn("node fence", async move { fence.end_without_lease().await });
+        let figures = Arc::clone(self);
+        self.tasks
+            .spawn("node figures", async move { figures.measure().await });
+        let trainer = Arc::clone(self);
+        self.tasks.spawn(
+            "class archive",
+            async move { crate::archive::build(trainer).await },
+        );
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -90,6 +153,25 @@ impl Drivers {
 
     pub(crate) fn config(&self) -> &AgentConfig {
         &self.config
+    }
+
+    pub(crate) fn lease(&self) -> &NodeLease {
+        &self.lease
+    }
+
+    pub(crate) fn statements(&self) -> &Statements {
+        &self.statements
+    }
+
+    pub(crate) fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    pub(crate) fn node(&self) -> Node {
+        Node {
+            archive: self.archive.built(),
+            ..self.node.clone()
+        }
     }
 
     pub(crate) fn held_until(&self) -> watch::Receiver<Duration> {
@@ -106,17 +188,24 @@ impl Drivers {
         self.changes.subscribe()
     }
 
+    /// Ends with the process.
+    pub(crate) fn shutdown(&self) -> &berth_runtime::tasks::Shutdown {
+        self.tasks.shutdown()
+    }
+
+    /// Share of the node's CPU in use, once measured.
+    pub(crate) fn cpu(&self) -> Option<f64> {
+        *self.cpu.borrow()
+    }
+
     pub(crate) fn get(&self, id: DriverId) -> Option<Arc<Driver>> {
         self.lock().drivers.get(&id).cloned()
     }
 
-    /// Every driver with the session it serves, if it serves one.
-    pub(crate) fn all(&self) -> Vec<(Arc<Driver>, u64, Option<(SessionId, Epoch)>)> {
+    /// Every driver with its reservation.
+    pub(crate) fn all(&self) -> Vec<(Arc<Driver>, Held)> {
         let table = self.lock();
-        let row = |(id, held): (&DriverId, &crate::reservations::Held)| {
-            let driver = table.drivers.get(id)?;
-            Some((Arc::clone(driver), held.memory_bytes, held.session))
-        };
+        let row = |(id, held): (&DriverId, &Held)| Some((Arc::clone(table.drivers.get(id)?), held.clone()));
         table.reservations.drivers().iter().filter_map(row).collect()
     }
 
@@ -124,240 +213,81 @@ impl Drivers {
         self.lock().reservations.reserved_bytes()
     }
 
-    /// Gives the session a driver: the one it has, a warm one, one that is being started, or a new one.
-    ///
-    /// # Errors
-    /// [`ReserveError`]; nothing is reserved then.
-    pub(crate) fn reserve(
-        self: &Arc<Self>,
-        session: SessionId,
-        epoch: Epoch,
-        wanted: &Wanted,
-    ) -> Result<Arc<Driver>, ReserveError> {
-        let profile = self.profile(&wanted.profile)?;
-        let mut table = self.lock();
-        if let Some(id) = table.reservations.find(session, epoch)?
-            && let Some(driver) = table.drivers.get(&id)
-        {
-            return Ok(Arc::clone(driver));
-        }
-        if wanted.static_confs.is_empty()
-            && let Some(driver) = table.take_unassigned(&wanted.profile, session, epoch)?
-        {
-            drop(table);
-            self.changed();
-            return Ok(driver);
-        }
-        let memory = wanted.memory_bytes.unwrap_or(profile.memory_bytes);
-        let id = DriverId::new(Uuid::new_v4());
-        table.reservations.reserve(id, memory, Some((session, epoch)))?;
-        drop(table);
-        Ok(self.launch(id, &wanted.profile, profile, &wanted.static_confs)?)
-    }
-
-    fn profile(&self, name: &ProfileName) -> Result<&ProfileConfig, ReserveError> {
-        self.config
-            .profiles
-            .get(name)
-            .ok_or_else(|| ReserveError::UnknownProfile(name.clone()))
+    /// Drivers lost after the loss with this number, and the number of the last one.
+    pub(crate) fn lost_since(&self, seen: u64) -> (Vec<DriverId>, u64) {
+        let table = self.lock();
+        let new = table.lost.iter().filter(|(number, _)| *number > seen);
+        (new.map(|(_, id)| *id).collect(), table.losses)
     }
 
     /// The driver of this epoch of the session.
-    pub(crate) fn find(&self, session: SessionId, epoch: Epoch) -> Result<Option<Arc<Driver>>, Refusal> {
-        let table = self.lock();
-        let id = table.reservations.find(session, epoch)?;
-        Ok(id.and_then(|id| table.drivers.get(&id).cloned()))
-    }
-
-    /// Ends everything that runs for epochs of the session below `floor`, and waits until it is gone.
-    pub(crate) async fn fence(
+    pub(crate) fn find(
         &self,
         session: SessionId,
-        floor: Epoch,
-    ) -> Result<(), tokio::time::error::Elapsed> {
-        let outdated: Vec<_> = {
-            let mut table = self.lock();
-            let ids = table.reservations.fence(session, floor);
-            ids.iter()
-                .filter_map(|id| table.drivers.get(id).cloned())
-                .collect()
-        };
-        for driver in outdated {
-            driver.kill();
-            let mut phase = driver.phase.subscribe();
-            let ended = phase.wait_for(|phase| matches!(phase, Phase::Ended(_)));
-            tokio::time::timeout(END_DEADLINE, ended).await?.ok();
-        }
-        Ok(())
-    }
-
-    /// Kills every driver.
-    pub(crate) fn end_all(&self, reason: &str) {
+        epoch: Epoch,
+    ) -> Result<Option<(Arc<Driver>, Held)>, Refusal> {
         let table = self.lock();
-        tracing::info!(drivers = table.drivers.len(), reason, "ending the node's drivers");
-        table.drivers.values().for_each(|driver| driver.kill());
+        let Some(id) = table.reservations.find(session, epoch)? else {
+            return Ok(None);
+        };
+        let held = table.reservations.drivers().get(&id).cloned();
+        Ok(table.drivers.get(&id).cloned().zip(held))
     }
 
-    fn launch(
-        self: &Arc<Self>,
-        id: DriverId,
-        name: &ProfileName,
-        profile: &ProfileConfig,
-        static_confs: &BTreeMap<String, String>,
-    ) -> Result<Arc<Driver>, AgentError> {
-        let fence = *self.lease.held_until().borrow();
-        let plan = Plan {
-            id,
-            name,
-            profile,
-            static_confs,
-            fence,
-            node_confs: &BTreeMap::new(),
-        };
-        let launched = Driver::launch(&self.config, &plan);
-        let (driver, child) = launched.inspect_err(|_| self.lock().reservations.release(id))?;
-        let driver = Arc::new(driver);
-        tracing::info!(driver.id = %id, profile = %name, pid = driver.host_pid, "driver starting");
-        self.lock().drivers.insert(id, Arc::clone(&driver));
-        let (drivers, watched) = (Arc::clone(self), Arc::clone(&driver));
-        self.tasks
-            .spawn("driver", async move { drivers.supervise(watched, child).await });
-        self.changed();
-        Ok(driver)
-    }
-
-    async fn supervise(&self, driver: Arc<Driver>, mut child: Child) {
-        let status = child.wait().await;
-        let was_ready = driver.ready().is_some();
-        driver.kill();
-        let reason = match status {
-            Ok(status) => format!("the driver ended with {status}"),
-            Err(error) => format!("the driver cannot be waited for: {error}"),
-        };
-        {
-            let mut table = self.lock();
-            table.reservations.release(driver.id);
-            table.drivers.remove(&driver.id);
-            if !was_ready {
-                table.resting.insert(
-                    driver.profile.clone(),
-                    tokio::time::Instant::now() + RESTART_BACKOFF,
-                );
+    /// Kills every driver and waits until all are gone.
+    pub(crate) async fn end_all(&self, reason: &'static str) {
+        let drivers: Vec<_> = self.lock().drivers.values().cloned().collect();
+        if drivers.is_empty() {
+            return;
+        }
+        tracing::info!(drivers = drivers.len(), reason, "ending the node's drivers");
+        for driver in &drivers {
+            driver.end(reason).await;
+        }
+        for driver in &drivers {
+            if !driver.ended(END_DEADLINE).await {
+                tracing::error!(driver.id = %driver.id, "a driver that was killed is still there");
             }
         }
-        let outcome = if was_ready { "served" } else { "failed" };
-        let profile = driver.profile.to_string();
-        metrics::counter!("berth_driver_ends_total", "profile" => profile, "outcome" => outcome).increment(1);
-        tracing::info!(driver.id = %driver.id, reason, "driver ended");
-        driver.clean_up();
-        driver.phase.send_replace(Phase::Ended(reason));
-        self.changed();
     }
 
-    async fn keep_warm(self: Arc<Self>) {
+    /// Ends the embedded catalog. Drivers should have ended before.
+    pub(crate) async fn end_catalog(&self) {
+        if let Some(metastore) = &self.metastore {
+            metastore.end().await;
+        }
+    }
+
+    /// Ends when the node is draining and no session is on it.
+    pub(crate) async fn drained(&self) {
         let mut changes = self.changes();
-        let draining = self.tasks.shutdown().clone();
         loop {
             changes.borrow_and_update();
-            for (name, profile) in &self.config.profiles {
-                self.fill(name, profile);
+            let empty = self.all().iter().all(|(_, held)| held.sessions.is_empty());
+            if empty && self.lease.record().draining {
+                return;
             }
-            tokio::select! {
-                _ = tokio::time::timeout(RESTART_BACKOFF, changes.changed()) => {}
-                () = draining.draining() => return,
-            }
-        }
-    }
-
-    /// Starts one driver of the profile when its pool is short and the node has room.
-    fn fill(self: &Arc<Self>, name: &ProfileName, profile: &ProfileConfig) {
-        let id = DriverId::new(Uuid::new_v4());
-        {
-            let mut table = self.lock();
-            let resting = table
-                .resting
-                .get(name)
-                .is_some_and(|until| *until > tokio::time::Instant::now());
-            let short = table.unassigned(name).count() < profile.warm as usize;
-            let serves = self.lease.is_held() && !self.lease.record().draining;
-            if resting
-                || !short
-                || !serves
-                || table
-                    .reservations
-                    .reserve(id, profile.memory_bytes, None)
-                    .is_err()
-            {
+            if changes.changed().await.is_err() {
                 return;
             }
         }
-        if let Err(error) = self.launch(id, name, profile, &BTreeMap::new()) {
-            tracing::warn!(%error, profile = %name, "a warm driver could not be started");
-        }
     }
 
-    /// The end of a failed driver's log, for its client.
-    pub(crate) fn explain_end(driver: &Driver, reason: &str) -> String {
-        format!(
-            "{reason}; its log {} ends with: {}",
-            driver.log_path().display(),
-            driver.last_words()
-        )
+    /// Logs and scratch files of drivers.
+    fn directory(&self) -> PathBuf {
+        self.config.state_dir.join("drivers")
     }
-}
-
-/// What a session asks for.
-#[derive(Debug, Clone)]
-pub(crate) struct Wanted {
-    pub(crate) profile: ProfileName,
-    pub(crate) memory_bytes: Option<u64>,
-    pub(crate) static_confs: BTreeMap<String, String>,
 }
 
 impl Table {
-    fn unassigned<'a>(&'a self, profile: &'a ProfileName) -> impl Iterator<Item = &'a Arc<Driver>> {
-        let free = self
-            .reservations
-            .drivers()
-            .iter()
-            .filter(|(_, held)| held.session.is_none());
-        free.filter_map(|(id, _)| self.drivers.get(id))
-            .filter(move |driver| driver.profile == *profile)
-    }
-
-    /// Assigns a driver that nobody has, one that is ready before one that starts.
-    fn take_unassigned(
-        &mut self,
-        profile: &ProfileName,
-        session: SessionId,
-        epoch: Epoch,
-    ) -> Result<Option<Arc<Driver>>, Refusal> {
-        let alive = |driver: &&Arc<Driver>| !matches!(*driver.phase.borrow(), Phase::Ended(_));
-        let best = self
-            .unassigned(profile)
-            .filter(alive)
-            .min_by_key(|driver| driver.ready().is_none())
-            .cloned();
-        let Some(driver) = best else { return Ok(None) };
-        let assigned = self.reservations.assign(driver.id, session, epoch)?;
-        Ok(assigned.then_some(driver))
-    }
-}
-
-/// Counts for the load stream.
-pub(crate) fn warm(drivers: &[(Arc<Driver>, u64, Option<(SessionId, Epoch)>)], profile: &ProfileName) -> u32 {
-    let is_warm = |(driver, _, session): &&(Arc<Driver>, u64, Option<(SessionId, Epoch)>)| {
-        session.is_none() && driver.profile == *profile && driver.ready().is_some()
-    };
-    u32::try_from(drivers.iter().filter(is_warm).count()).unwrap_or(u32::MAX)
-}
-
-/// The state of a driver as the API names it.
-pub(crate) fn state_of(driver: &driver::Driver, session: Option<(SessionId, Epoch)>) -> &'static str {
-    match (&*driver.phase.borrow(), session) {
-        (Phase::Starting(_), _) => "starting",
-        (Phase::Ready(_), None) => "warm",
-        (Phase::Ready(_), Some(_)) => "serving",
-        (Phase::Ended(_), _) => "stopping",
+    /// Writes down a driver with its reservation, so that the next run of the agent can adopt it. The file is small
+    /// and not synced; writing it under the lock keeps its versions in order.
+    fn save(&self, id: DriverId) {
+        let (Some(driver), Some(held)) = (self.drivers.get(&id), self.reservations.drivers().get(&id)) else {
+            return;
+        };
+        if let Err(error) = saved::save(driver, held) {
+            tracing::warn!(driver.id = %id, %error, "a driver could not be written down; a restarted agent ends it");
+        }
     }
 }

@@ -4,16 +4,17 @@
 //! may let it go only later. Everything that acts for the node asks [`NodeLease::is_held`] first, and driver hosts
 //! are told the same instant as their fence deadline.
 
+mod saved;
+
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth_core::ids::NodeIncarnation;
 use berth_core::keys;
 use berth_core::record::{FORMAT, NodeRecord, Record};
 use berth_runtime::clock::{boot_time, unix_millis};
-use berth_runtime::tasks::Tasks;
 use berth_store::{Compare, LeaseId, StoreError, StoreRef, Txn, TxnOutcome};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,9 @@ use uuid::Uuid;
 
 use crate::AgentError;
 use crate::config::AgentConfig;
+
+/// A pause before the store is asked again.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What is held.
 #[derive(Debug, Clone)]
@@ -34,50 +38,44 @@ struct Holding {
 pub(crate) struct NodeLease {
     store: StoreRef,
     ttl: Duration,
+    /// Where the next run of the agent finds what this one holds.
+    saved: PathBuf,
     holding: Mutex<Holding>,
     held_until: watch::Sender<Duration>,
-    given_back: CancellationToken,
+    let_go: CancellationToken,
 }
 
 impl NodeLease {
-    /// Takes the lease, registers the node and keeps both until the tasks are stopped.
-    pub(crate) async fn take(
+    /// Takes the node's lease. If the earlier run of this agent still holds it, it is that run's lease and
+    /// incarnation, and its drivers may go on; else `end_drivers` has ended them before the node is registered.
+    pub(crate) async fn take<F: Future<Output = ()>>(
         config: &AgentConfig,
         store: StoreRef,
         address: SocketAddr,
-        tasks: &Tasks,
-    ) -> Result<Arc<Self>, AgentError> {
-        let record = NodeRecord {
-            format: FORMAT,
-            id: config.node_id.clone(),
-            incarnation: NodeIncarnation::new(Uuid::new_v4()),
-            address: config
-                .advertise_address
-                .clone()
-                .unwrap_or_else(|| address.to_string()),
-            labels: std::collections::BTreeMap::new(),
-            draining: false,
-            started_at: unix_millis(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
+        end_drivers: impl FnOnce() -> F,
+    ) -> Result<(Arc<Self>, Resumed), AgentError> {
+        let saved = config.state_dir.join("node.json");
+        let mut record = record(config, address);
         let ttl = config.lease_ttl();
-        let (lease, until) = register(&store, ttl, &record).await?;
+        let resumed = saved::resume(&store, ttl, &saved, &mut record).await?;
+        let (lease, until) = match resumed {
+            Some(held) => held,
+            None => {
+                end_drivers().await;
+                register(&store, ttl, &record).await?
+            }
+        };
         let (held_until, _) = watch::channel(until);
-        let lease = Arc::new(Self {
+        let taken = Self {
             store,
             ttl,
+            saved,
             holding: Mutex::new(Holding { lease, record }),
             held_until,
-            given_back: CancellationToken::new(),
-        });
-        let kept = Arc::clone(&lease);
-        tasks.spawn("node lease", async move {
-            tokio::select! {
-                () = kept.keep() => {}
-                () = kept.given_back.cancelled() => {}
-            }
-        });
-        Ok(lease)
+            let_go: CancellationToken::new(),
+        };
+        taken.save();
+        Ok((Arc::new(taken), Resumed(resumed.is_some())))
     }
 
     /// True while nobody else can have been told that this node is lost.
@@ -90,6 +88,22 @@ impl NodeLease {
         self.held_until.subscribe()
     }
 
+    /// Ends when the lease is not surely held any more.
+    pub(crate) async fn lost(&self) {
+        let mut until = self.held_until();
+        loop {
+            let left = until.borrow_and_update().saturating_sub(boot_time());
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                // Timers do not count suspended time: look at the clock again soon.
+                () = tokio::time::sleep(left.min(PAUSE)) => {}
+                changed = until.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
     /// The node's record as it was last written.
     pub(crate) fn record(&self) -> NodeRecord {
         self.lock().record.clone()
@@ -97,32 +111,43 @@ impl NodeLease {
 
     /// Writes whether the node is draining.
     pub(crate) async fn set_draining(&self, draining: bool) -> Result<(), StoreError> {
-        let holding = {
-            let mut holding = self.lock();
-            holding.record.draining = draining;
-            holding.clone()
-        };
-        let key = keys::node(&holding.record.id);
-        let put = Txn::new().put_leased(key, holding.record.encode(), holding.lease);
-        self.store.txn(put).await.map(drop)
+        let mut wanted = self.lock().clone();
+        wanted.record.draining = draining;
+        let key = keys::node(&wanted.record.id);
+        let put = Txn::new().put_leased(key, wanted.record.encode(), wanted.lease);
+        self.store.txn(put).await?;
+        self.lock().record.draining = draining;
+        Ok(())
+    }
+
+    /// Stops renewing and leaves the lease to the next run of the agent, as long as it lasts.
+    pub(crate) fn leave(&self) {
+        self.let_go.cancel();
     }
 
     /// Ends the lease; the node is gone for all brokers at once.
     pub(crate) async fn give_back(&self) {
-        // First of all, or the renewal that finds the lease gone would register the node again.
-        self.given_back.cancel();
+        self.let_go.cancel();
         let lease = self.lock().lease;
         self.held_until.send_replace(Duration::ZERO);
+        // Absent if it could not be written.
+        let _absent = std::fs::remove_file(&self.saved);
         if let Err(error) = self.store.revoke(lease).await {
             tracing::warn!(%error, "the node's lease could not be given back; it ends by itself");
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Holding> {
-        self.holding.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Renews the lease until it is let go. When it is gone, `end_drivers` ends what ran under it, and the node
+    /// comes back as a new incarnation.
+    pub(crate) async fn keep<F: Future<Output = ()>>(&self, end_drivers: impl Fn() -> F) {
+        // A renewal that finds a lease gone that was given back must not register the node again.
+        tokio::select! {
+            () = self.renew_on(end_drivers) => {}
+            () = self.let_go.cancelled() => {}
+        }
     }
 
-    async fn keep(&self) {
+    async fn renew_on<F: Future<Output = ()>>(&self, end_drivers: impl Fn() -> F) {
         let mut ticks = tokio::time::interval(self.ttl / 4);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -130,14 +155,24 @@ impl NodeLease {
             let sent = boot_time();
             let lease = self.lock().lease;
             match self.store.renew(lease).await {
-                Ok(()) => drop(self.held_until.send_replace(sure_until(sent, self.ttl))),
-                Err(StoreError::LeaseGone(_)) => self.come_back().await,
+                Ok(()) => self.hold_until(sure_until(sent, self.ttl)),
+                Err(StoreError::LeaseGone(_)) => {
+                    self.held_until.send_replace(Duration::ZERO);
+                    end_drivers().await;
+                    self.come_back().await;
+                }
                 Err(error) => tracing::warn!(%error, "the node's lease was not renewed"),
             }
         }
     }
 
-    /// The lease ended: this node was declared lost. It comes back as a new incarnation, without its old drivers.
+    /// A lease that has been let go must not seem held again.
+    fn hold_until(&self, until: Duration) {
+        if !self.let_go.is_cancelled() {
+            self.held_until.send_replace(until);
+        }
+    }
+
     async fn come_back(&self) {
         let mut record = self.record();
         record.incarnation = NodeIncarnation::new(Uuid::new_v4());
@@ -145,10 +180,42 @@ impl NodeLease {
             Ok((lease, until)) => {
                 tracing::info!(node.id = %record.id, "the node lost its lease and is back as a new incarnation");
                 *self.lock() = Holding { lease, record };
-                self.held_until.send_replace(until);
+                self.save();
+                self.hold_until(until);
             }
             Err(error) => tracing::warn!(%error, "the node could not register again"),
         }
+    }
+
+    fn save(&self) {
+        let holding = self.lock().clone();
+        if let Err(error) = saved::save(&self.saved, holding.lease, holding.record.incarnation) {
+            tracing::warn!(%error, "the lease could not be written down; a restart will end the drivers");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Holding> {
+        self.holding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// True when the agent goes on with the lease of its earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resumed(pub(crate) bool);
+
+fn record(config: &AgentConfig, address: SocketAddr) -> NodeRecord {
+    NodeRecord {
+        format: FORMAT,
+        id: config.node_id.clone(),
+        incarnation: NodeIncarnation::new(Uuid::new_v4()),
+        address: config
+            .advertise_address
+            .clone()
+            .unwrap_or_else(|| address.to_string()),
+        labels: config.labels.clone(),
+        draining: false,
+        started_at: unix_millis(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 
@@ -180,6 +247,17 @@ async fn register(
             });
         }
         // An earlier run of this agent still has the key until its lease ends.
-        tokio::time::sleep(ttl / 10).await;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i1_the_lease_is_sure_from_when_its_renewal_was_sent_and_shorter_than_the_store_keeps_it() {
+        let (sent, ttl) = (Duration::from_secs(100), Duration::from_secs(10));
+        assert_eq!(sure_until(sent, ttl), Duration::from_secs(108));
     }
 }

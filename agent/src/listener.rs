@@ -13,7 +13,6 @@ use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 
 use crate::drivers::Drivers;
-use crate::lease::NodeLease;
 use crate::service::AgentService;
 use crate::tunnel;
 
@@ -22,28 +21,40 @@ const MAX_CONNECTIONS: usize = 4096;
 /// A peer that has not finished its handshake by then is dropped.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Serves brokers until the tasks end.
+/// A broker that vanished without a word is noticed by its silence.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest request: a statement's code with room to spare.
+const MAX_REQUEST_BYTES: usize = 4 << 20;
+/// Longest answer: a statement's result.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
+
+/// Serves brokers: new connections until the tasks drain, open ones until they abort.
 pub(crate) fn serve(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     drivers: Arc<Drivers>,
-    lease: Arc<NodeLease>,
     tasks: &Tasks,
 ) {
     let mut tls = rustls::ServerConfig::clone(&tls);
     tls.alpn_protocols = vec![b"h2".to_vec(), tunnel::ALPN.to_vec()];
     let door = Arc::new(Door {
         acceptor: TlsAcceptor::from(Arc::new(tls)),
-        routes: Routes::new(AgentServer::new(AgentService::new(Arc::clone(&drivers), lease))),
+        routes: Routes::new(agent_server(&drivers)),
         drivers,
     });
     let (owner, room) = (tasks.clone(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
     tasks.spawn("agent listener", async move {
+        let draining = owner.shutdown().clone();
         loop {
             let Ok(place) = Arc::clone(&room).acquire_owned().await else {
                 return;
             };
-            match listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = draining.draining() => return,
+            };
+            match accepted {
                 Ok((stream, peer)) => {
                     let door = Arc::clone(&door);
                     owner.spawn("broker connection", async move {
@@ -60,6 +71,12 @@ pub(crate) fn serve(
             }
         }
     });
+}
+
+fn agent_server(drivers: &Arc<Drivers>) -> AgentServer<AgentService> {
+    AgentServer::new(AgentService::new(Arc::clone(drivers)))
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .max_encoding_message_size(MAX_ANSWER_BYTES)
 }
 
 struct Door {
@@ -81,11 +98,17 @@ impl Door {
                 .map_err(|error| error.to_string());
         }
         let service = TowerToHyperService::new(self.routes.clone().prepare());
-        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_DEADLINE)
             .max_concurrent_streams(1024)
-            .serve_connection(TokioIo::new(stream), service)
-            .await
-            .map_err(|error| error.to_string())
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
+            () = self.drivers.shutdown().draining() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await.map_err(|error| error.to_string())
     }
 }

@@ -3,9 +3,16 @@
 //! Two rules are kept here. The sum of reservations never exceeds the node's capacity (I6). A session's epochs only
 //! rise: what was fenced or is older is refused (I1).
 
+mod floors;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
-use berth_core::ids::{DriverId, Epoch, SessionId};
+use berth_core::ids::{DriverId, Epoch, ProfileName, SessionId};
+use serde::{Deserialize, Serialize};
+
+pub use floors::Floors;
 
 /// Why a reservation is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,13 +41,59 @@ pub enum Refusal {
     },
 }
 
-/// A driver's reservation.
+/// Who asks for a driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The session.
+    pub session: SessionId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Sessions with equal keys may share a driver; `None` for a driver of its own.
+    pub share_key: Option<String>,
+}
+
+/// A driver's reservation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
+    /// The recipe of the driver.
+    pub profile: ProfileName,
     /// Bytes reserved.
     pub memory_bytes: u64,
-    /// Whose it is; `None` while it is warm.
-    pub session: Option<(SessionId, Epoch)>,
+    /// Who may join; `None` for a driver of one session, or of nobody yet.
+    pub share_key: Option<String>,
+    /// Whose it is; empty while it is warm.
+    pub sessions: BTreeMap<SessionId, Epoch>,
+}
+
+impl Held {
+    /// A reservation for nobody yet.
+    pub fn warm(profile: ProfileName, memory_bytes: u64) -> Self {
+        Self {
+            profile,
+            memory_bytes,
+            share_key: None,
+            sessions: BTreeMap::new(),
+        }
+    }
+
+    /// True while nobody has it.
+    pub fn is_warm(&self) -> bool {
+        self.sessions.is_empty() && self.share_key.is_none()
+    }
+
+    fn give(&mut self, claim: &Claim) {
+        self.share_key.clone_from(&claim.share_key);
+        self.sessions.insert(claim.session, claim.epoch);
+    }
+}
+
+/// What a fence must end before it may be promised.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outdated {
+    /// Drivers that nobody else is on.
+    pub drivers: Vec<DriverId>,
+    /// Drivers that others share, and the epoch that must leave them.
+    pub shared: Vec<(DriverId, Epoch)>,
 }
 
 /// The node's table.
@@ -49,18 +102,17 @@ pub struct Reservations {
     capacity_bytes: u64,
     slots: u32,
     drivers: BTreeMap<DriverId, Held>,
-    /// The lowest epoch of each session that may run here.
-    floors: BTreeMap<SessionId, Epoch>,
+    floors: Floors,
 }
 
 impl Reservations {
-    /// An empty node.
-    pub fn new(capacity_bytes: u64, slots: u32) -> Self {
+    /// An empty node that knows these floors.
+    pub fn new(capacity_bytes: u64, slots: u32, floors: Floors) -> Self {
         Self {
             capacity_bytes,
             slots,
             drivers: BTreeMap::new(),
-            floors: BTreeMap::new(),
+            floors,
         }
     }
 
@@ -74,52 +126,62 @@ impl Reservations {
         &self.drivers
     }
 
-    /// Reserves a new driver, warm or for a session.
+    /// What is promised about epochs.
+    pub fn floors(&self) -> &Floors {
+        &self.floors
+    }
+
+    /// Reserves a new driver, for a claim or warm.
     ///
     /// # Errors
     /// [`Refusal`]; nothing is reserved then.
     pub fn reserve(
         &mut self,
         driver: DriverId,
-        memory_bytes: u64,
-        session: Option<(SessionId, Epoch)>,
+        mut held: Held,
+        claim: Option<&Claim>,
     ) -> Result<(), Refusal> {
-        if let Some((session, epoch)) = session {
-            self.check_epoch(session, epoch)?;
+        if let Some(claim) = claim {
+            self.check_epoch(claim.session, claim.epoch)?;
+            held.give(claim);
         }
-        let free_bytes = self.capacity_bytes - self.reserved_bytes();
-        if memory_bytes > free_bytes {
+        // An adopted driver of a node whose capacity was lowered may leave less than nothing.
+        let free_bytes = self.capacity_bytes.saturating_sub(self.reserved_bytes());
+        if held.memory_bytes > free_bytes {
             return Err(Refusal::NoMemory {
                 free_bytes,
-                wanted_bytes: memory_bytes,
+                wanted_bytes: held.memory_bytes,
             });
         }
         if self.drivers.len() >= self.slots as usize {
             return Err(Refusal::NoSlot { slots: self.slots });
         }
-        self.drivers.insert(
-            driver,
-            Held {
-                memory_bytes,
-                session,
-            },
-        );
+        self.drivers.insert(driver, held);
         Ok(())
     }
 
-    /// Gives a warm driver to a session. False if it is not warm any more.
+    /// Takes up a reservation that an earlier run of the agent made. It is a fact: nothing is refused.
+    pub fn adopt(&mut self, driver: DriverId, held: Held) {
+        self.drivers.insert(driver, held);
+    }
+
+    /// Gives a driver to a claim: a warm one, or one that is shared under the claim's key by fewer than `most`
+    /// sessions. False if it is neither any more.
     ///
     /// # Errors
     /// [`Refusal::StaleEpoch`].
-    pub fn assign(&mut self, driver: DriverId, session: SessionId, epoch: Epoch) -> Result<bool, Refusal> {
-        self.check_epoch(session, epoch)?;
-        match self.drivers.get_mut(&driver) {
-            Some(held) if held.session.is_none() => {
-                held.session = Some((session, epoch));
-                Ok(true)
-            }
-            _ => Ok(false),
+    pub fn assign(&mut self, driver: DriverId, claim: &Claim, most: usize) -> Result<bool, Refusal> {
+        self.check_epoch(claim.session, claim.epoch)?;
+        let Some(held) = self.drivers.get_mut(&driver) else {
+            return Ok(false);
+        };
+        let joins =
+            held.share_key.is_some() && held.share_key == claim.share_key && held.sessions.len() < most;
+        if held.is_warm() || joins {
+            held.give(claim);
+            return Ok(true);
         }
+        Ok(false)
     }
 
     /// The driver of this epoch of the session.
@@ -128,27 +190,33 @@ impl Reservations {
     /// [`Refusal::StaleEpoch`].
     pub fn find(&self, session: SessionId, epoch: Epoch) -> Result<Option<DriverId>, Refusal> {
         self.check_epoch(session, epoch)?;
-        let wanted = Some((session, epoch));
-        Ok(self
-            .drivers
-            .iter()
-            .find(|(_, held)| held.session == wanted)
-            .map(|(id, _)| *id))
+        let has = |held: &Held| held.sessions.get(&session) == Some(&epoch);
+        Ok(self.drivers.iter().find(|(_, held)| has(held)).map(|(id, _)| *id))
     }
 
-    /// Promises that no epoch below `floor` runs here from now on; gives the drivers that must end for it.
-    pub fn fence(&mut self, session: SessionId, floor: Epoch) -> Vec<DriverId> {
-        let known = self.floors.entry(session).or_insert(floor);
-        *known = (*known).max(floor);
-        let outdated = |held: &Held| {
-            held.session
-                .is_some_and(|(id, epoch)| id == session && epoch < floor)
-        };
-        self.drivers
-            .iter()
-            .filter(|(_, held)| outdated(held))
-            .map(|(id, _)| *id)
-            .collect()
+    /// Refuses epochs of the session below `floor` from now on; tells what must end before that is a promise.
+    pub fn fence(&mut self, session: SessionId, floor: Epoch) -> Outdated {
+        self.floors.raise(session, floor);
+        let mut outdated = Outdated::default();
+        for (id, held) in &self.drivers {
+            match held.sessions.get(&session) {
+                Some(epoch) if *epoch < floor && held.sessions.len() > 1 => {
+                    outdated.shared.push((*id, *epoch))
+                }
+                Some(epoch) if *epoch < floor => outdated.drivers.push(*id),
+                _ => {}
+            }
+        }
+        outdated
+    }
+
+    /// Takes a session off a driver that it has left. Others stay on it.
+    pub fn leave(&mut self, driver: DriverId, session: SessionId, epoch: Epoch) {
+        if let Some(held) = self.drivers.get_mut(&driver)
+            && held.sessions.get(&session) == Some(&epoch)
+        {
+            held.sessions.remove(&session);
+        }
     }
 
     /// Takes a driver that has ended off the table.
@@ -157,131 +225,9 @@ impl Reservations {
     }
 
     fn check_epoch(&self, session: SessionId, asked: Epoch) -> Result<(), Refusal> {
-        match self.floors.get(&session) {
-            Some(floor) if asked < *floor => Err(Refusal::StaleEpoch { asked, floor: *floor }),
+        match self.floors.get(session) {
+            Some(floor) if asked < floor => Err(Refusal::StaleEpoch { asked, floor }),
             _ => Ok(()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use uuid::Uuid;
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Reserve {
-            driver: u8,
-            memory: u64,
-            session: Option<(u8, u64)>,
-        },
-        Assign {
-            driver: u8,
-            session: u8,
-            epoch: u64,
-        },
-        Fence {
-            session: u8,
-            floor: u64,
-        },
-        Release {
-            driver: u8,
-        },
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let session = || (0u8..4, 1u64..6);
-        let step = prop_oneof![
-            (0u8..12, 0u64..60, proptest::option::of(session())).prop_map(|(driver, memory, session)| {
-                Step::Reserve {
-                    driver,
-                    memory,
-                    session,
-                }
-            }),
-            (0u8..12, session()).prop_map(|(driver, (session, epoch))| Step::Assign {
-                driver,
-                session,
-                epoch
-            }),
-            session().prop_map(|(session, floor)| Step::Fence { session, floor }),
-            (0u8..12).prop_map(|driver| Step::Release { driver }),
-        ];
-        proptest::collection::vec(step, 0..80)
-    }
-
-    fn session(n: u8) -> SessionId {
-        SessionId::new(Uuid::from_u128(u128::from(n)))
-    }
-
-    fn driver(n: u8) -> DriverId {
-        DriverId::new(Uuid::from_u128(1000 + u128::from(n)))
-    }
-
-    fn epoch(n: u64) -> Epoch {
-        Epoch::from_wire(n).unwrap()
-    }
-
-    proptest! {
-        #[test]
-        fn i1_i6_no_overcommit_and_no_outdated_epoch_after_any_steps(steps in steps()) {
-            let mut node = Reservations::new(100, 5);
-            let mut floors = BTreeMap::new();
-            for step in steps {
-                match step {
-                    Step::Reserve { driver: d, memory, session: s } if !node.drivers.contains_key(&driver(d)) => {
-                        let _ = node.reserve(driver(d), memory, s.map(|(s, e)| (session(s), epoch(e))));
-                    }
-                    Step::Reserve { .. } => {}
-                    Step::Assign { driver: d, session: s, epoch: e } => {
-                        let _ = node.assign(driver(d), session(s), epoch(e));
-                    }
-                    Step::Fence { session: s, floor } => {
-                        for ended in node.fence(session(s), epoch(floor)) {
-                            node.release(ended);
-                        }
-                        let known = floors.entry(s).or_insert(floor);
-                        *known = floor.max(*known);
-                    }
-                    Step::Release { driver: d } => node.release(driver(d)),
-                }
-                prop_assert!(node.reserved_bytes() <= 100);
-                prop_assert!(node.drivers.len() <= 5);
-                for (id, at) in node.drivers.values().filter_map(|held| held.session) {
-                    for (s, floor) in &floors {
-                        prop_assert!(id != session(*s) || at >= epoch(*floor));
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn i1_a_fenced_epoch_is_refused_and_its_driver_named() {
-        let mut node = Reservations::new(100, 5);
-        node.reserve(driver(1), 10, Some((session(1), epoch(1)))).unwrap();
-        assert_eq!(node.fence(session(1), epoch(2)), [driver(1)]);
-        let stale = Refusal::StaleEpoch {
-            asked: epoch(1),
-            floor: epoch(2),
-        };
-        assert_eq!(node.find(session(1), epoch(1)), Err(stale));
-        assert_eq!(
-            node.reserve(driver(2), 10, Some((session(1), epoch(1)))),
-            Err(stale)
-        );
-        node.release(driver(1));
-        node.reserve(driver(2), 10, Some((session(1), epoch(2)))).unwrap();
-        assert_eq!(node.find(session(1), epoch(2)), Ok(Some(driver(2))));
-    }
-
-    #[test]
-    fn a_warm_driver_is_given_away_once() {
-        let mut node = Reservations::new(100, 5);
-        node.reserve(driver(1), 10, None).unwrap();
-        assert_eq!(node.assign(driver(1), session(1), epoch(1)), Ok(true));
-        assert_eq!(node.assign(driver(1), session(2), epoch(1)), Ok(false));
     }
 }

@@ -1,27 +1,21 @@
 //! The agent's gRPC API over [`Drivers`]; the contract is in `berth/agent/v1/agent.proto`.
 
+mod load;
+mod logs;
+mod reserve;
+mod statements;
+
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use berth_core::ids::{DriverId, Epoch, ProfileName, SessionId};
+use berth_core::ids::{DriverId, Epoch, SessionId};
 use berth_proto::agent as api;
-use berth_proto::agent::reserve_reply::refused::Reason;
-use berth_proto::agent::reserve_reply::{Is, Refused, Starting};
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
-use crate::driver::{Driver, Phase};
-use crate::drivers::{Drivers, ReserveError, Wanted, state_of, warm};
-use crate::lease::NodeLease;
-use crate::reservations::Refusal;
-
-/// How often a quiet node sends its figures.
-const LOAD_INTERVAL: Duration = Duration::from_secs(1);
-/// At most one message of figures in this time.
-const LOAD_PAUSE: Duration = Duration::from_millis(100);
-/// Most of a log that one call reads.
-const MAX_LOG_BYTES: usize = 1 << 20;
+use crate::driver::Driver;
+use crate::drivers::{Drivers, state_of};
+use crate::reservations::Held;
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -29,51 +23,21 @@ type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[derive(Debug, Clone)]
 pub(crate) struct AgentService {
     drivers: Arc<Drivers>,
-    lease: Arc<NodeLease>,
 }
 
 impl AgentService {
-    pub(crate) fn new(drivers: Arc<Drivers>, lease: Arc<NodeLease>) -> Self {
-        Self { drivers, lease }
+    pub(crate) fn new(drivers: Arc<Drivers>) -> Self {
+        Self { drivers }
     }
 
     /// Nothing is acknowledged for a node whose lease may be gone (I1).
     fn check_lease(&self) -> Result<(), Status> {
-        if self.lease.is_held() {
+        if self.drivers.lease().is_held() {
             return Ok(());
         }
         Err(Status::unavailable(
             "this node does not surely hold its lease; ask again or choose another node",
         ))
-    }
-
-    fn load(&self, seq: u64) -> api::Load {
-        let record = self.lease.record();
-        let drivers = self.drivers.all();
-        let config = self.drivers.config();
-        let profiles = config.profiles.iter().map(|(name, profile)| api::ProfileLoad {
-            name: name.to_string(),
-            memory_bytes: profile.memory_bytes,
-            warm: warm(&drivers, name),
-            share: api::ShareLevel::Session.into(),
-            session_confs: profile.session_confs.clone().into_iter().collect(),
-        });
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        api::Load {
-            node_id: record.id.to_string(),
-            incarnation: record.incarnation.to_string(),
-            seq,
-            memory_capacity_bytes: config.memory_capacity_bytes,
-            memory_reserved_bytes: self.drivers.reserved_bytes(),
-            driver_slots: config.driver_slots,
-            drivers: count(drivers.len()),
-            cpu: None,
-            draining: record.draining,
-            profiles: profiles.collect(),
-            shared: Vec::new(),
-            sessions: count(drivers.iter().filter(|(_, _, session)| session.is_some()).count()),
-            lost_drivers: Vec::new(),
-        }
     }
 
     fn endpoint(&self, driver: &Driver) -> Option<api::Endpoint> {
@@ -83,69 +47,22 @@ impl AgentService {
             connect_token: driver.connect_token.clone(),
             spark_version: ready.spark_version,
             pid: ready.jvm_pid,
-            incarnation: self.lease.record().incarnation.to_string(),
+            incarnation: self.drivers.lease().record().incarnation.to_string(),
         })
     }
 
-    fn refused(&self, error: &ReserveError) -> api::ReserveReply {
-        let reason = match error {
-            ReserveError::Refused(Refusal::NoMemory { .. }) => Reason::NoMemory,
-            ReserveError::Refused(Refusal::NoSlot { .. }) => Reason::NoSlot,
-            ReserveError::Refused(Refusal::StaleEpoch { .. }) => Reason::StaleEpoch,
-            ReserveError::UnknownProfile(_) => Reason::UnknownProfile,
-            ReserveError::Start(_) => Reason::StartFailed,
-        };
-        self.refusal(reason, error.to_string())
+    fn driver(&self, id: &str) -> Result<Arc<Driver>, Status> {
+        let id: DriverId = id.parse().map_err(|error| invalid(&error))?;
+        let driver = self.drivers.get(id);
+        driver.ok_or_else(|| Status::not_found(format!("no driver {id} on this node")))
     }
 
-    fn refusal(&self, reason: Reason, message: String) -> api::ReserveReply {
-        let load = Some(self.load(0));
-        api::ReserveReply {
-            is: Some(Is::Refused(Refused {
-                reason: reason.into(),
-                message,
-                load,
-            })),
-        }
-    }
-
-    /// What a reservation says next, and whether that is all.
-    fn reply(&self, driver: &Driver, phase: &Phase) -> (api::ReserveReply, bool) {
-        match phase {
-            Phase::Starting(phase) => (
-                api::ReserveReply {
-                    is: Some(Is::Starting(Starting { phase: phase.clone() })),
-                },
-                false,
-            ),
-            Phase::Ready(_) => (
-                api::ReserveReply {
-                    is: self.endpoint(driver).map(Is::Ready),
-                },
-                true,
-            ),
-            Phase::Ended(reason) => (
-                self.refusal(Reason::StartFailed, Drivers::explain_end(driver, reason)),
-                true,
-            ),
-        }
-    }
-
-    /// Follows a driver's start to its end.
-    fn follow(&self, driver: Arc<Driver>) -> Replies<api::ReserveReply> {
-        let (service, phase) = (self.clone(), driver.phase.subscribe());
-        let next = move |(mut phase, first, ended): (tokio::sync::watch::Receiver<Phase>, bool, bool)| {
-            let (service, driver) = (service.clone(), Arc::clone(&driver));
-            async move {
-                if ended || (!first && phase.changed().await.is_err()) {
-                    return None;
-                }
-                let now = phase.borrow_and_update().clone();
-                let (reply, last) = service.reply(&driver, &now);
-                Some((Ok(reply), (phase, false, last)))
-            }
-        };
-        futures_util::stream::unfold((phase, true, false), next).boxed()
+    /// The driver of a session's epoch, with who else is on it.
+    fn located(&self, session: SessionId, epoch: Epoch) -> Result<(Arc<Driver>, Held), Status> {
+        self.check_lease()?;
+        let found = self.drivers.find(session, epoch);
+        let found = found.map_err(|stale| Status::failed_precondition(stale.to_string()))?;
+        found.ok_or_else(|| Status::not_found("the session has no driver here"))
     }
 }
 
@@ -159,6 +76,26 @@ fn session_epoch(session: &str, epoch: u64) -> Result<(SessionId, Epoch), Status
     Ok((session, epoch))
 }
 
+fn describe((driver, held): (Arc<Driver>, Held)) -> api::Driver {
+    let ready = driver.ready();
+    let sessions = held.sessions.iter().map(|(session, epoch)| api::SessionEpoch {
+        session_id: session.to_string(),
+        epoch: epoch.get(),
+    });
+    api::Driver {
+        driver_id: driver.id.to_string(),
+        profile: driver.profile.to_string(),
+        state: state_of(&driver, &held).to_owned(),
+        pid: driver.host.pid,
+        jvm_pid: ready.as_ref().map_or(0, |ready| ready.jvm_pid),
+        memory_bytes: held.memory_bytes,
+        started_at_unix_ms: i64::try_from(driver.started_at).unwrap_or(i64::MAX),
+        sessions: sessions.collect(),
+        log_path: driver.log_path().display().to_string(),
+        spark_version: ready.map(|ready| ready.spark_version).unwrap_or_default(),
+    }
+}
+
 #[tonic::async_trait]
 impl api::agent_server::Agent for AgentService {
     type WatchLoadStream = Replies<api::Load>;
@@ -169,76 +106,34 @@ impl api::agent_server::Agent for AgentService {
         &self,
         _request: Request<api::WatchLoadRequest>,
     ) -> Result<Response<Self::WatchLoadStream>, Status> {
-        let (service, changes) = (self.clone(), self.drivers.changes());
-        let next = move |(mut changes, seq): (tokio::sync::watch::Receiver<u64>, u64)| {
-            let service = service.clone();
-            async move {
-                if seq > 0 {
-                    tokio::time::sleep(LOAD_PAUSE).await;
-                    // A quiet second is a reason to speak as good as a change.
-                    let _quiet = tokio::time::timeout(LOAD_INTERVAL, changes.changed()).await;
-                }
-                changes.borrow_and_update();
-                Some((Ok(service.load(seq + 1)), (changes, seq + 1)))
-            }
-        };
-        Ok(Response::new(
-            futures_util::stream::unfold((changes, 0), next).boxed(),
-        ))
+        Ok(Response::new(self.loads()))
     }
 
     async fn reserve(
         &self,
         request: Request<api::ReserveRequest>,
     ) -> Result<Response<Self::ReserveStream>, Status> {
-        let request = request.into_inner();
-        let (session, epoch) = session_epoch(&request.session_id, request.epoch)?;
-        let profile: ProfileName = request.profile.parse().map_err(|error| invalid(&error))?;
-        let one = |reply| Ok(Response::new(futures_util::stream::iter([Ok(reply)]).boxed()));
-        if !self.lease.is_held() {
-            return one(self.refusal(
-                Reason::NotHoldingLease,
-                "the node does not surely hold its lease".to_owned(),
-            ));
-        }
-        if self.lease.record().draining {
-            return one(self.refusal(Reason::Draining, "the node is being drained".to_owned()));
-        }
-        let memory_bytes = (request.memory_bytes > 0).then_some(request.memory_bytes);
-        let static_confs = request.static_confs.into_iter().collect();
-        match self.drivers.reserve(
-            session,
-            epoch,
-            &Wanted {
-                profile,
-                memory_bytes,
-                static_confs,
-            },
-        ) {
-            Ok(driver) => Ok(Response::new(self.follow(driver))),
-            Err(error) => one(self.refused(&error)),
-        }
+        self.reserved(request.into_inner()).await.map(Response::new)
     }
 
     async fn locate(&self, request: Request<api::LocateRequest>) -> Result<Response<api::Endpoint>, Status> {
         let request = request.into_inner();
         let (session, epoch) = session_epoch(&request.session_id, request.epoch)?;
-        self.check_lease()?;
-        let driver = self
-            .drivers
-            .find(session, epoch)
-            .map_err(|stale| Status::failed_precondition(stale.to_string()))?;
-        let endpoint = driver.and_then(|driver| self.endpoint(&driver));
-        endpoint
-            .map(Response::new)
-            .ok_or_else(|| Status::not_found("the session has no driver here"))
+        let (driver, _) = self.located(session, epoch)?;
+        let endpoint = self.endpoint(&driver).map(Response::new);
+        endpoint.ok_or_else(|| Status::not_found("the session's driver does not serve"))
     }
 
     async fn fence(&self, request: Request<api::FenceRequest>) -> Result<Response<api::FenceReply>, Status> {
         let request = request.into_inner();
         let (session, floor) = session_epoch(&request.session_id, request.below_epoch)?;
         let fenced = self.drivers.fence(session, floor).await;
-        fenced.map_err(|late| Status::unavailable(format!("a fenced driver has not ended yet: {late}")))?;
+        fenced.map_err(|error| Status::unavailable(error.to_string()))?;
+        if request.forget
+            && let Err(error) = self.drivers.statements().forget(session).await
+        {
+            tracing::warn!(session.id = %session, %error, "results of a session that is over stay on disk");
+        }
         Ok(Response::new(api::FenceReply {}))
     }
 
@@ -246,46 +141,17 @@ impl api::agent_server::Agent for AgentService {
         &self,
         _request: Request<api::ListDriversRequest>,
     ) -> Result<Response<api::ListDriversReply>, Status> {
-        let describe = |(driver, memory_bytes, session): (Arc<Driver>, u64, Option<(SessionId, Epoch)>)| {
-            let ready = driver.ready();
-            api::Driver {
-                driver_id: driver.id.to_string(),
-                profile: driver.profile.to_string(),
-                state: state_of(&driver, session).to_owned(),
-                pid: driver.host_pid,
-                jvm_pid: ready.as_ref().map_or(0, |ready| ready.jvm_pid),
-                memory_bytes,
-                started_at_unix_ms: i64::try_from(driver.started_at).unwrap_or(i64::MAX),
-                sessions: session
-                    .map(|(id, epoch)| api::SessionEpoch {
-                        session_id: id.to_string(),
-                        epoch: epoch.get(),
-                    })
-                    .into_iter()
-                    .collect(),
-                log_path: driver.log_path().display().to_string(),
-                spark_version: ready.map(|ready| ready.spark_version).unwrap_or_default(),
-            }
-        };
-        Ok(Response::new(api::ListDriversReply {
-            drivers: self.drivers.all().into_iter().map(describe).collect(),
-        }))
+        let drivers = self.drivers.all().into_iter().map(describe).collect();
+        Ok(Response::new(api::ListDriversReply { drivers }))
     }
 
     async fn kill_driver(
         &self,
         request: Request<api::KillDriverRequest>,
     ) -> Result<Response<api::KillDriverReply>, Status> {
-        let id: DriverId = request
-            .into_inner()
-            .driver_id
-            .parse()
-            .map_err(|error| invalid(&error))?;
-        let driver = self
-            .drivers
-            .get(id)
-            .ok_or_else(|| Status::not_found(format!("no driver {id} on this node")))?;
-        driver.kill();
+        self.driver(&request.into_inner().driver_id)?
+            .end("an operator asked for it")
+            .await;
         Ok(Response::new(api::KillDriverReply {}))
     }
 
@@ -293,8 +159,10 @@ impl api::agent_server::Agent for AgentService {
         &self,
         request: Request<api::SetDrainingRequest>,
     ) -> Result<Response<api::SetDrainingReply>, Status> {
-        let written = self.lease.set_draining(request.into_inner().draining).await;
+        let draining = request.into_inner().draining;
+        let written = self.drivers.lease().set_draining(draining).await;
         written.map_err(|error| Status::unavailable(error.to_string()))?;
+        tracing::info!(draining, "the node's draining was set");
         self.drivers.changed();
         Ok(Response::new(api::SetDrainingReply {}))
     }
@@ -304,85 +172,37 @@ impl api::agent_server::Agent for AgentService {
         request: Request<api::ReadLogRequest>,
     ) -> Result<Response<Self::ReadLogStream>, Status> {
         let request = request.into_inner();
-        if request.follow {
-            return Err(Status::unimplemented(
-                "following a log is not built yet; read it again instead",
-            ));
-        }
-        let id: DriverId = request.driver_id.parse().map_err(|error| invalid(&error))?;
-        let driver = self
-            .drivers
-            .get(id)
-            .ok_or_else(|| Status::not_found(format!("no driver {id} on this node")))?;
-        let log = tokio::fs::read(driver.log_path())
+        let driver = self.driver(&request.driver_id)?;
+        logs::read(driver, request.tail_lines, request.follow)
             .await
-            .map_err(|error| Status::internal(error.to_string()))?;
-        let log = &log[log.len().saturating_sub(MAX_LOG_BYTES)..];
-        let data = match request.tail_lines {
-            0 => log.to_vec(),
-            lines => tail(log, lines as usize).to_vec(),
-        };
-        Ok(Response::new(
-            futures_util::stream::iter([Ok(api::LogChunk { data })]).boxed(),
-        ))
+            .map(Response::new)
     }
 
     async fn start_statement(
         &self,
-        _request: Request<api::StartStatementRequest>,
+        request: Request<api::StartStatementRequest>,
     ) -> Result<Response<api::Statement>, Status> {
-        Err(no_statements())
+        self.start(request.into_inner()).await.map(Response::new)
     }
 
     async fn get_statement(
         &self,
-        _request: Request<api::GetStatementRequest>,
+        request: Request<api::GetStatementRequest>,
     ) -> Result<Response<api::Statement>, Status> {
-        Err(no_statements())
+        self.get(request.into_inner()).await.map(Response::new)
     }
 
     async fn cancel_statement(
         &self,
-        _request: Request<api::CancelStatementRequest>,
+        request: Request<api::CancelStatementRequest>,
     ) -> Result<Response<api::Statement>, Status> {
-        Err(no_statements())
+        self.cancel(request.into_inner()).await.map(Response::new)
     }
 
     async fn complete(
         &self,
-        _request: Request<api::CompleteRequest>,
+        request: Request<api::CompleteRequest>,
     ) -> Result<Response<api::CompleteReply>, Status> {
-        Err(no_statements())
-    }
-}
-
-fn no_statements() -> Status {
-    Status::unimplemented("this agent does not run code statements yet; use Spark Connect")
-}
-
-/// The last lines of a log.
-fn tail(log: &[u8], lines: usize) -> &[u8] {
-    let ends = log
-        .iter()
-        .enumerate()
-        .rev()
-        .filter(|(_, byte)| **byte == b'\n')
-        .map(|(at, _)| at);
-    let body_end = usize::from(log.ends_with(b"\n"));
-    ends.skip(body_end)
-        .nth(lines.saturating_sub(1))
-        .map_or(log, |at| &log[at + 1..])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::tail;
-
-    #[test]
-    fn the_tail_of_a_log_has_so_many_lines() {
-        assert_eq!(tail(b"a\nb\nc\n", 2), b"b\nc\n");
-        assert_eq!(tail(b"a\nb\nc", 1), b"c");
-        assert_eq!(tail(b"a\nb\n", 5), b"a\nb\n");
-        assert_eq!(tail(b"", 1), b"");
+        self.candidates(request.into_inner()).await.map(Response::new)
     }
 }

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::ids::DriverId;
-use berth_runtime::clock::boot_time;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::driver::{Driver, Phase};
+use crate::driver::Driver;
 use crate::drivers::Drivers;
 
 /// ALPN protocol of tunnels.
@@ -44,39 +43,40 @@ where
     let preamble = tokio::time::timeout(PREAMBLE_DEADLINE, read_preamble(&mut broker)).await??;
     let (driver, mut upstream) = match open(&preamble, &drivers).await {
         Ok(opened) => opened,
-        Err(error) => {
-            return answer(
-                &mut broker,
-                &Answer {
-                    ok: false,
-                    error: Some(&error),
-                },
-            )
-            .await;
-        }
+        Err(error) => return answer(&mut broker, Some(&error)).await,
     };
-    answer(
-        &mut broker,
-        &Answer {
-            ok: true,
-            error: None,
-        },
-    )
-    .await?;
-    metrics::gauge!("berth_agent_tunnels").increment(1);
+    answer(&mut broker, None).await?;
+    let _open = Open::count();
     let mut phase = driver.phase.subscribe();
-    let spliced = tokio::select! {
+    tokio::select! {
         spliced = tokio::io::copy_bidirectional_with_sizes(&mut broker, &mut upstream, 1 << 16, 1 << 16) => spliced.map(drop),
-        _ = phase.wait_for(|phase| matches!(phase, Phase::Ended(_))) => Ok(()),
-        () = lease_lost(&drivers) => Ok(()),
-    };
-    metrics::gauge!("berth_agent_tunnels").decrement(1);
-    spliced
+        _ = phase.wait_for(crate::driver::Phase::has_ended) => Ok(()),
+        () = drivers.lease().lost() => Ok(()),
+    }
+}
+
+/// Counts an open tunnel for as long as it lives.
+struct Open;
+
+impl Open {
+    fn count() -> Self {
+        metrics::gauge!("berth_agent_tunnels").increment(1);
+        Self
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        metrics::gauge!("berth_agent_tunnels").decrement(1);
+    }
 }
 
 async fn open(preamble: &Preamble, drivers: &Drivers) -> Result<(Arc<Driver>, TcpStream), String> {
     if preamble.v != 1 {
         return Err(format!("tunnel version {} is not known here", preamble.v));
+    }
+    if !drivers.lease().is_held() {
+        return Err("this node does not surely hold its lease".to_owned());
     }
     let driver = drivers
         .get(preamble.driver)
@@ -91,21 +91,6 @@ async fn open(preamble: &Preamble, drivers: &Drivers) -> Result<(Arc<Driver>, Tc
     Ok((driver, upstream))
 }
 
-/// Ends when the node's lease is not surely held any more.
-async fn lease_lost(drivers: &Drivers) {
-    let mut until = drivers.held_until();
-    loop {
-        let left = until.borrow_and_update().saturating_sub(boot_time());
-        if left.is_zero() {
-            return;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(left) => {}
-            changed = until.changed() => if changed.is_err() { return },
-        }
-    }
-}
-
 async fn read_preamble<S: AsyncRead + Unpin>(broker: &mut S) -> std::io::Result<Preamble> {
     let length = broker.read_u32().await?;
     if length > MAX_PREAMBLE_BYTES {
@@ -118,11 +103,37 @@ async fn read_preamble<S: AsyncRead + Unpin>(broker: &mut S) -> std::io::Result<
     serde_json::from_slice(&bytes).map_err(std::io::Error::other)
 }
 
-async fn answer<S: AsyncWrite + Unpin>(broker: &mut S, answer: &Answer<'_>) -> std::io::Result<()> {
-    let bytes = serde_json::to_vec(answer).map_err(std::io::Error::other)?;
-    broker
-        .write_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX))
-        .await?;
+async fn answer<S: AsyncWrite + Unpin>(broker: &mut S, error: Option<&str>) -> std::io::Result<()> {
+    let ok = error.is_none();
+    let bytes = serde_json::to_vec(&Answer { ok, error })?;
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    broker.write_u32(length).await?;
     broker.write_all(&bytes).await?;
     broker.flush().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_preamble_is_read_and_one_that_is_too_long_is_refused() {
+        let text = br#"{"v":1,"driver":"6f0c1c0e-1a0b-4c3e-9a53-6f3f3a1b2c3d"}"#;
+        let mut sent = u32::try_from(text.len()).unwrap().to_be_bytes().to_vec();
+        sent.extend_from_slice(text);
+        let preamble = read_preamble(&mut sent.as_slice()).await.unwrap();
+        assert_eq!((preamble.v, preamble.driver.to_string().len()), (1, 36));
+        let long = (MAX_PREAMBLE_BYTES + 1).to_be_bytes();
+        assert!(read_preamble(&mut long.as_slice()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_answer_says_why() {
+        let mut said = Vec::new();
+        answer(&mut said, Some("no")).await.unwrap();
+        assert_eq!(&said[4..], br#"{"ok":false,"error":"no"}"#);
+        said.clear();
+        answer(&mut said, None).await.unwrap();
+        assert_eq!(&said[4..], br#"{"ok":true}"#);
+    }
 }

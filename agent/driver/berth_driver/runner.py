@@ -1,0 +1,233 @@
+"""The runner: owns the JVM and runs code statements, one at a time, on its main thread."""
+
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+
+from berth_driver import effects, frames, interpreter, processes, spark
+
+PROGRESS_SECONDS = 0.5
+# Code that catches its interrupts gets them again so often.
+INTERRUPTS = 30
+
+
+class Channel:
+    """Frames to and from the supervisor."""
+
+    def __init__(self, number):
+        self.socket = socket.socket(fileno=number)
+        self.sending = threading.Lock()
+
+    def send(self, frame):
+        data = frames.encode(frame)
+        with self.sending:
+            self.socket.sendall(data)
+
+    def frames(self):
+        decoder = frames.Decoder()
+        while data := self.socket.recv(1 << 16):
+            yield from decoder.feed(data)
+
+
+class Runner:
+    def __init__(self, settings, channel):
+        self.settings = settings
+        self.channel = channel
+        self.lock = threading.Lock()
+        self.waiting = queue.SimpleQueue()
+        # Every statement that was ever given to this driver: None until it has ended, then its result until the
+        # agent has kept it. A statement that is given again is not run again.
+        self.known = {}
+        self.cancelled = set()
+        self.running = None
+        # Open while code of a statement runs on the main thread.
+        self.window = False
+        self.side = queue.SimpleQueue()
+        self.observer = effects.Observer(settings["scratch"])
+        self.context = self.session = self.shell = self.commands = None
+
+    def start(self):
+        self.channel.send({"t": "phase", "phase": "jvm"})
+        self.context, port = spark.start(self.settings["confs"])
+        jvm = self.context._gateway.proc
+        self.channel.send({"t": "jvm", "pid": jvm.pid})
+        if self.settings["warm_up"]:
+            self.channel.send({"t": "phase", "phase": "warming"})
+            spark.warm_up(port, self.settings["token"])
+        from pyspark.sql import SparkSession
+
+        self.session = SparkSession(self.context)
+        self.commands = spark.Commands(self.session)
+        self.shell = interpreter.Interpreter({"spark": self.session, "sc": self.context, "sqlContext": self.session})
+        signal.signal(signal.SIGINT, self.interrupted)
+        version = self.context.version
+        self.channel.send({"t": "ready", "port": port, "jvm_pid": jvm.pid, "spark_version": version})
+
+    def interrupted(self, _signal, _frame):
+        if self.window and self.running in self.cancelled:
+            raise KeyboardInterrupt
+
+    def listen(self):
+        """Takes what the agent asks for. Runs on a thread of its own and never waits for code."""
+        self.observer.exempt()
+        for frame in self.channel.frames():
+            if frame["t"] == "run":
+                self.take(frame)
+            elif frame["t"] == "cancel":
+                self.cancel(frame["id"])
+            elif frame["t"] == "kept":
+                with self.lock:
+                    self.known[frame["id"]] = {}
+            else:
+                self.side.put(frame)
+        os._exit(3)  # The supervisor is gone.
+
+    def take(self, frame):
+        with self.lock:
+            if frame["id"] not in self.known:
+                self.known[frame["id"]] = None
+                self.waiting.put(frame)
+                return
+            result = self.known[frame["id"]]
+        if result:
+            self.channel.send(result)
+
+    def cancel(self, statement):
+        with self.lock:
+            ended = self.known.get(statement, {}) is not None
+            if ended or statement in self.cancelled:
+                return
+            self.cancelled.add(statement)
+            waits = self.running != statement
+        if waits:
+            self.finish(statement, {"state": "cancelled"})
+        else:
+            threading.Thread(target=self.interrupt, args=(statement,), name="interrupt", daemon=True).start()
+
+    def interrupt(self, statement):
+        self.observer.exempt()
+        for _ in range(INTERRUPTS):
+            if self.running != statement:
+                return
+            self.context.cancelJobGroup(group_of(statement))
+            if self.running == statement:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            time.sleep(1)
+
+    def finish(self, statement, result):
+        result = {"t": "result", "id": statement, "finished_at": unix_millis(), **result}
+        try:
+            frames.encode(result)
+        except ValueError as error:
+            result = {"t": "result", "id": statement, "state": "error", "error_name": "OutputTooLarge",
+                      "error_value": str(error), "effects": result.get("effects", []), "finished_at": unix_millis()}
+        with self.lock:
+            if self.known.get(statement) is not None:
+                return
+            self.known[statement] = result
+        self.channel.send(result)
+
+    def run(self):
+        """Runs what was asked for, for ever."""
+        while True:
+            frame = self.waiting.get()
+            statement = frame["id"]
+            with self.lock:
+                if self.known[statement] is not None:
+                    continue
+                self.running = statement
+            started = unix_millis()
+            self.channel.send({"t": "progress", "id": statement, "progress": 0.0, "started_at": started})
+            result = self.observed(statement, frame)
+            with self.lock:
+                self.running = None
+                self.cancelled.discard(statement)
+            self.finish(statement, {**result, "started_at": started})
+
+    def observed(self, statement, frame):
+        group = group_of(statement)
+        self.commands.mark()
+        self.context.setJobGroup(group, "Berth statement", False)
+        self.observer.begin()
+        result = self.guarded(statement, frame)
+        seen = self.observer.end()
+        try:
+            seen |= self.commands.since_mark(group)
+        except Exception as error:  # What cannot be seen counts as an effect.
+            seen.add(f"spark:unknown ({type(error).__name__})")
+        return {**result, "effects": sorted(seen)}
+
+    def guarded(self, statement, frame):
+        """Runs code between the instants at which it may be interrupted."""
+        try:
+            try:
+                self.window = True
+                output = self.execute(frame["kind"], frame["code"])
+            finally:
+                self.window = False
+            return {"state": "ok", "output": output}
+        except BaseException as error:  # SystemExit of a statement is not the end of its session.
+            if statement in self.cancelled:
+                return {"state": "cancelled"}
+            name, value, trace = interpreter.describe_error(error)
+            return {"state": "error", "error_name": name, "error_value": value, "traceback": trace}
+
+    def execute(self, kind, code):
+        if kind == "sql":
+            return interpreter.run_sql(self.session, code)
+        return self.shell.run(code)
+
+    def report_progress(self):
+        self.observer.exempt()
+        told = None
+        while True:
+            time.sleep(PROGRESS_SECONDS)
+            statement = self.running
+            if statement is None:
+                continue
+            now = (statement, spark.progress(self.context, group_of(statement)))
+            if now != told:
+                self.channel.send({"t": "progress", "id": statement, "progress": now[1]})
+            told = now
+
+    def serve_side(self):
+        """Answers calls that are no statements."""
+        self.observer.exempt()
+        while True:
+            frame = self.side.get()
+            answer = {"t": "answer", "call": frame["call"]}
+            try:
+                if frame["t"] == "complete":
+                    answer["candidates"] = self.shell.complete(frame["code"], frame["cursor"])
+                elif frame["t"] == "release":
+                    spark.close_connect_session(self.context, frame["session"])
+            except Exception as error:
+                answer["error"] = f"{type(error).__name__}: {error}"
+            self.channel.send(answer)
+
+
+def group_of(statement):
+    return f"berth-{statement}"
+
+
+def unix_millis():
+    return time.time_ns() // 1_000_000
+
+
+def main(settings):
+    processes.die_with_parent(int(sys.argv[4]))
+    # Signals of a terminal are for the agent to decide on.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.dont_write_bytecode = True
+    runner = Runner(settings, Channel(int(sys.argv[3])))
+    del sys.argv[1:]
+    threading.Thread(target=runner.listen, name="control", daemon=True).start()
+    runner.start()
+    threading.Thread(target=runner.serve_side, name="side", daemon=True).start()
+    threading.Thread(target=runner.report_progress, name="progress", daemon=True).start()
+    runner.run()

@@ -1,0 +1,132 @@
+"""Spark: its start, and what is asked of it through Py4J."""
+
+import os
+import re
+
+SERVICE = "org.apache.spark.sql.connect.service.SparkConnectService$"
+# Commands that change nothing but the session that ran them.
+OWN_STATE = re.compile(
+    r"^(Set|Reset|Show\w*|Describe\w*|Explain|Cache\w*|Uncache\w*|ClearCache|Refresh\w*|SetCatalog\w*|SetNamespace|"
+    r"SetDatabase|Streaming\w*|CreateFunction|DropFunction)(Command|Exec)?$"
+)
+COMMAND = re.compile(r"Execute (\w+)")
+WRITES = re.compile(
+    r"\b((?:Append|Overwrite|Replace|Delete|Merge|Write|Create|Drop|Alter|Truncate|Rename|Atomic)\w*"
+    r"(?:Data|Exec|Expression|Dynamic|Select|Table|From|Rows|V2))\b"
+)
+# What Spark only shows as the name of a job.
+SIDE_JOBS = re.compile(r"SparkHadoopWriter|^foreach")
+
+
+def clear_client_mode():
+    """PySpark takes the whole process for a Connect client when it finds one of these."""
+    for name in ("SPARK_CONNECT_MODE_ENABLED", "SPARK_REMOTE", "SPARK_LOCAL_REMOTE"):
+        os.environ.pop(name, None)
+
+
+def start(confs):
+    """Starts the JVM with the Spark Connect service on a port of its own; gives the context and the port."""
+    from pyspark import SparkConf, SparkContext
+
+    conf = SparkConf(loadDefaults=False)
+    for key, value in confs.items():
+        conf.set(key, value)
+    context = SparkContext(conf=conf)
+    return context, connect_service(context).localPort()
+
+
+def connect_service(context):
+    jvm = context._jvm
+    loader = jvm.java.lang.Thread.currentThread().getContextClassLoader()
+    return jvm.java.lang.Class.forName(SERVICE, True, loader).getField("MODULE$").get(None)
+
+
+def warm_up(port, token):
+    """Runs queries and a Python function, so that a session's first statement does not pay for class loading."""
+    from pyspark.sql import SparkSession
+
+    # The client sends a token without TLS only to a host of this name.
+    session = SparkSession.builder.remote(f"sc://localhost:{port}/;token={token};use_ssl=false").create()
+    try:
+        session.sql("select id, id * 2 as twice from range(10)").collect()
+        session.createDataFrame([(1, "a")], ["n", "s"]).groupBy("s").count().collect()
+        session.range(2).mapInPandas(lambda parts: parts, "id long").collect()
+        session.sql("show tables").collect()
+    finally:
+        session.stop()
+        clear_client_mode()
+
+
+def close_connect_session(context, session_id):
+    """Ends a session of the Connect service, whoever its user is."""
+    manager = connect_service(context).sessionManager()
+    active = manager.listActiveSessions()
+    for at in range(active.size()):
+        info = active.apply(at)
+        if info.sessionId() == session_id:
+            manager.closeSession(info.key(), False)
+
+
+def progress(context, group):
+    """The share of the group's tasks that are done, 0 to 1."""
+    tracker = context.statusTracker()
+    done = total = 0
+    for job in tracker.getJobIdsForGroup(group):
+        info = tracker.getJobInfo(job)
+        for stage in info.stageIds if info else []:
+            stage_info = tracker.getStageInfo(stage)
+            if stage_info:
+                done += stage_info.numCompletedTasks
+                total += stage_info.numTasks
+    return done / total if total else 0.0
+
+
+class Commands:
+    """Which commands and side-effecting jobs ran, read from Spark's own status stores."""
+
+    LATEST = 200
+
+    def __init__(self, session):
+        self.context = session.sparkContext
+        self.store = session._jsparkSession.sharedState().statusStore()
+        self.last = -1
+
+    def mark(self):
+        """Begins to look from here."""
+        for execution in self._latest():
+            self.last = max(self.last, execution.executionId())
+
+    def since_mark(self, group):
+        """Effects since the mark, as `spark:Name`."""
+        effects = set()
+        for execution in self._latest():
+            if execution.executionId() > self.last:
+                effects |= outside_effects(execution.physicalPlanDescription())
+        for job in self._jobs(group):
+            name = job.name()
+            if SIDE_JOBS.search(name):
+                effects.add("spark:" + name.split(" at ")[0] + "@" + name.split(" at ")[-1].split(":")[0])
+        return effects
+
+    def _latest(self):
+        self.context._jsc.sc().listenerBus().waitUntilEmpty(5000)
+        count = self.store.executionsCount()
+        found = self.store.executionsList(max(0, count - self.LATEST), self.LATEST)
+        return [found.apply(at) for at in range(found.size())]
+
+    def _jobs(self, group):
+        jobs = self.context._jsc.sc().statusStore().jobsList(None)
+        found = [jobs.apply(at) for at in range(min(jobs.size(), self.LATEST))]
+        return [job for job in found if job.jobGroup().isDefined() and job.jobGroup().get() == group]
+
+
+def outside_effects(plan):
+    """The commands of a physical plan that reach outside the session."""
+    effects = set()
+    # The lines after the tree repeat each node with its arguments.
+    for name in COMMAND.findall(plan):
+        temporary = name == "CreateViewCommand" and "TempView" in plan
+        if not OWN_STATE.match(name) and not temporary:
+            effects.add(f"spark:{name}")
+    effects |= {f"spark:{name}" for name in WRITES.findall(plan)}
+    return effects

@@ -1,0 +1,149 @@
+//! What the agent and a driver host say to each other; the reference is docs/reference/agent-protocol.md.
+
+use serde::{Deserialize, Serialize};
+
+/// The protocol's version; a host says it in its hello.
+pub(crate) const PROTOCOL: u32 = 1;
+
+/// What a host says.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+pub(crate) enum FromHost {
+    Hello {
+        v: u32,
+        driver: String,
+        secret: String,
+    },
+    Phase {
+        phase: String,
+    },
+    Ready {
+        port: u16,
+        jvm_pid: u32,
+        spark_version: String,
+    },
+    Beat,
+    Progress(Progress),
+    Result(Box<Finished>),
+    Answer(Answer),
+}
+
+/// How far a statement is. With `started_at` it has just begun to run.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Progress {
+    pub(crate) id: String,
+    pub(crate) progress: f64,
+    #[serde(default)]
+    pub(crate) started_at: Option<i64>,
+}
+
+/// How a statement ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Finished {
+    pub(crate) id: String,
+    pub(crate) state: Ending,
+    /// The MIME bundle.
+    #[serde(default)]
+    pub(crate) output: Option<serde_json::Value>,
+    #[serde(default)]
+    pub(crate) error_name: String,
+    #[serde(default)]
+    pub(crate) error_value: String,
+    #[serde(default)]
+    pub(crate) traceback: Vec<String>,
+    #[serde(default)]
+    pub(crate) effects: Vec<String>,
+    #[serde(default)]
+    pub(crate) started_at: i64,
+    #[serde(default)]
+    pub(crate) finished_at: i64,
+}
+
+/// The three ends of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ending {
+    Ok,
+    Error,
+    Cancelled,
+}
+
+/// The answer to a call.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Answer {
+    pub(crate) call: u64,
+    #[serde(default)]
+    pub(crate) candidates: Vec<String>,
+    #[serde(default)]
+    pub(crate) error: Option<String>,
+}
+
+/// What a host is told.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+pub(crate) enum ToHost {
+    /// The driver may run until this instant of the boot clock.
+    Fence {
+        deadline_boot_ms: u64,
+    },
+    /// Run a statement, unless it was given before; tell its result if it has one.
+    Run {
+        id: String,
+        kind: String,
+        code: String,
+    },
+    /// A result is safe with the agent.
+    Kept {
+        id: String,
+    },
+    Cancel {
+        id: String,
+    },
+    Complete {
+        call: u64,
+        code: String,
+        cursor: u32,
+    },
+    /// End a session of the Connect service.
+    Release {
+        call: u64,
+        session: String,
+    },
+}
+
+/// Reads a frame.
+pub(crate) fn parse(frame: &[u8]) -> std::io::Result<FromHost> {
+    Ok(serde_json::from_slice(frame)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_a_host_are_read() {
+        let hello = parse(br#"{"t":"hello","v":1,"driver":"d","secret":"s","later":true}"#).unwrap();
+        assert!(matches!(hello, FromHost::Hello { v: PROTOCOL, .. }));
+        assert!(matches!(parse(br#"{"t":"beat"}"#).unwrap(), FromHost::Beat));
+        let result = parse(br#"{"t":"result","id":"7","state":"cancelled","finished_at":5}"#).unwrap();
+        let FromHost::Result(result) = result else {
+            panic!("{result:?}")
+        };
+        assert_eq!(
+            (result.id.as_str(), result.state, result.finished_at),
+            ("7", Ending::Cancelled, 5)
+        );
+        assert!(parse(br#"{"t":"sing"}"#).is_err());
+        assert!(parse(b"\xff").is_err());
+    }
+
+    #[test]
+    fn frames_to_a_host_have_the_names_that_it_knows() {
+        let said = |frame: &ToHost| serde_json::to_string(frame).unwrap();
+        assert_eq!(
+            said(&ToHost::Fence { deadline_boot_ms: 9 }),
+            r#"{"t":"fence","deadline_boot_ms":9}"#
+        );
+        assert_eq!(said(&ToHost::Kept { id: "1".into() }), r#"{"t":"kept","id":"1"}"#);
+    }
+}

@@ -1,0 +1,297 @@
+//! How a driver is started: its confs, its settings file and its process.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Result;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use berth_core::ids::{DriverId, ProfileName};
+use berth_runtime::clock::unix_millis;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use super::{Driver, Phase, Wire};
+use crate::config::{AgentConfig, ProfileConfig};
+use crate::files::{Durable, private_directory, replace};
+use crate::process::{MARK, Process};
+
+/// The driver host's files.
+const HOST: [(&str, &str); 12] = [
+    (
+        "__init__.py",
+        include_str!("../../driver/berth_driver/__init__.py"),
+    ),
+    (
+        "__main__.py",
+        include_str!("../../driver/berth_driver/__main__.py"),
+    ),
+    ("effects.py", include_str!("../../driver/berth_driver/effects.py")),
+    ("frames.py", include_str!("../../driver/berth_driver/frames.py")),
+    (
+        "interpreter.py",
+        include_str!("../../driver/berth_driver/interpreter.py"),
+    ),
+    ("magics.py", include_str!("../../driver/berth_driver/magics.py")),
+    (
+        "metastore.py",
+        include_str!("../../driver/berth_driver/metastore.py"),
+    ),
+    (
+        "processes.py",
+        include_str!("../../driver/berth_driver/processes.py"),
+    ),
+    ("runner.py", include_str!("../../driver/berth_driver/runner.py")),
+    ("spark.py", include_str!("../../driver/berth_driver/spark.py")),
+    (
+        "supervisor.py",
+        include_str!("../../driver/berth_driver/supervisor.py"),
+    ),
+    (
+        "training.py",
+        include_str!("../../driver/berth_driver/training.py"),
+    ),
+];
+
+/// Writes the host's files below `state`, beside those of other versions that may still run; gives its entry point.
+pub(crate) fn install_host(state: &Path) -> Result<PathBuf> {
+    let mut hash = Sha256::new();
+    for (name, text) in HOST {
+        hash.update(name);
+        hash.update(text);
+    }
+    let version: String = hash
+        .finalize()
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let directory = state.join(format!("host-{version}")).join("berth_driver");
+    private_directory(&directory)?;
+    for (name, text) in HOST {
+        replace(&directory.join(name), text.as_bytes(), Durable::Process)?;
+    }
+    Ok(directory.join("__main__.py"))
+}
+
+/// What all drivers of the node have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    /// The host's entry point.
+    pub(crate) host: PathBuf,
+    /// Confs of the node, such as its catalog's address.
+    pub(crate) confs: BTreeMap<String, String>,
+    /// The archive of classes, once there is one.
+    pub(crate) archive: Option<PathBuf>,
+}
+
+/// What to start.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) id: DriverId,
+    pub(crate) name: &'a ProfileName,
+    pub(crate) profile: &'a ProfileConfig,
+    /// Confs of the session on top of the profile's.
+    pub(crate) static_confs: &'a BTreeMap<String, String>,
+    /// Boot-clock instant until which the node's lease surely holds.
+    pub(crate) fence: Duration,
+    pub(crate) node: &'a Node,
+}
+
+impl Plan<'_> {
+    /// Starts the host. The caller waits for the child.
+    pub(crate) fn launch(&self, config: &AgentConfig) -> Result<(Driver, Child)> {
+        let directory = config.state_dir.join("drivers").join(self.id.to_string());
+        let scratch = directory.join("local");
+        private_directory(&scratch)?;
+        let (token, secret) = (random_token(), random_token());
+        let settings = json!({
+            "driver": self.id,
+            "secret": secret,
+            "token": token,
+            "socket": config.state_dir.join("control.sock"),
+            "fence_deadline_millis": u64::try_from(self.fence.as_millis()).unwrap_or(u64::MAX),
+            "warm_up": true,
+            "scratch": scratch,
+            "confs": confs(config, self.profile, self.static_confs, self.node, &scratch, &token, self.id),
+        });
+        let path = directory.join("settings.json");
+        replace(&path, settings.to_string().as_bytes(), Durable::Process)?;
+        let child = command(config, &self.node.host, &path, &directory.join("driver.log"))?
+            .current_dir(&directory)
+            .env(MARK, self.id.to_string())
+            .spawn()?;
+        let host = child.id().and_then(Process::of);
+        let host = host.ok_or_else(|| std::io::Error::other("the driver's host ended at once"))?;
+        let (phase, _) = watch::channel(Phase::Starting("process".to_owned()));
+        let driver = Driver {
+            id: self.id,
+            profile: self.name.clone(),
+            host,
+            connect_token: token,
+            secret,
+            started_at: unix_millis(),
+            directory,
+            phase,
+            wire: Mutex::new(Wire::new()),
+        };
+        Ok((driver, child))
+    }
+}
+
+/// A process of the host: no shell, a group of its own, its output in `log`.
+pub(crate) fn command(config: &AgentConfig, host: &Path, settings: &Path, log: &Path) -> Result<Command> {
+    let log = open_log(log)?;
+    let errors = log.try_clone()?;
+    let mut command = Command::new(&config.python);
+    command
+        .arg("-u")
+        .arg(host)
+        .arg(settings)
+        .env("PYSPARK_PYTHON", &config.python)
+        .env("SPARK_LOCAL_IP", "127.0.0.1")
+        .stdin(std::process::Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .process_group(0);
+    // Settings of the agent's surroundings that would change which Spark a driver is, and what it trusts.
+    for variable in [
+        "SPARK_HOME",
+        "SPARK_CONF_DIR",
+        "SPARK_REMOTE",
+        "SPARK_CONNECT_MODE_ENABLED",
+        "SPARK_CONNECT_AUTHENTICATE_TOKEN",
+        "PYSPARK_SUBMIT_ARGS",
+        "PYTHONPATH",
+    ] {
+        command.env_remove(variable);
+    }
+    if let Some(home) = &config.java_home {
+        command.env("JAVA_HOME", home);
+    }
+    Ok(command)
+}
+
+/// Opened for appending, so that it can be cut while it is written.
+fn open_log(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// The confs of a driver; what Berth relies on comes last and wins.
+pub(crate) fn confs(
+    config: &AgentConfig,
+    profile: &ProfileConfig,
+    of_session: &BTreeMap<String, String>,
+    node: &Node,
+    scratch: &Path,
+    token: &str,
+    id: DriverId,
+) -> BTreeMap<String, String> {
+    let mut confs = node.confs.clone();
+    confs.extend(profile.confs.clone());
+    confs.extend(of_session.clone());
+    let options = confs
+        .entry("spark.driver.extraJavaOptions".to_owned())
+        .or_default();
+    *options = java_options(options, profile, node.archive.as_deref());
+    if !of_session.contains_key("spark.driver.memory") {
+        confs.insert("spark.driver.memory".to_owned(), profile.heap.clone());
+    }
+    let own = [
+        ("spark.master", profile.master.clone()),
+        ("spark.app.name", format!("berth-{id}")),
+        (
+            "spark.plugins",
+            "org.apache.spark.sql.connect.SparkConnectPlugin".to_owned(),
+        ),
+        ("spark.connect.grpc.binding.address", "127.0.0.1".to_owned()),
+        ("spark.connect.grpc.binding.port", "0".to_owned()),
+        ("spark.connect.authenticate.token", token.to_owned()),
+        // Berth expires sessions itself: a driver's own limit must never fire first.
+        (
+            "spark.connect.session.manager.defaultSessionTimeout",
+            "-1".to_owned(),
+        ),
+        ("spark.driver.host", "127.0.0.1".to_owned()),
+        ("spark.driver.bindAddress", "127.0.0.1".to_owned()),
+        ("spark.ui.enabled", "false".to_owned()),
+        ("spark.local.dir", scratch.display().to_string()),
+        (
+            "spark.sql.warehouse.dir",
+            config.warehouse().display().to_string(),
+        ),
+    ];
+    confs.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    confs
+}
+
+fn java_options(given: &str, profile: &ProfileConfig, archive: Option<&Path>) -> String {
+    let mut options = vec![given.to_owned()];
+    if let Some(archive) = archive.filter(|_| profile.class_data_sharing) {
+        // Another JVM than the one that wrote it starts without it and says nothing.
+        options.push(format!(
+            "-XX:SharedArchiveFile={} -Xshare:auto -Xlog:cds=off -Xlog:cds+dynamic=off",
+            archive.display()
+        ));
+    }
+    if profile.fast_jit {
+        options.push("-XX:TieredStopAtLevel=1".to_owned());
+    }
+    options.join(" ").trim().to_owned()
+}
+
+/// 244 random bits, from the system's generator.
+pub(crate) fn random_token() -> String {
+    format!(
+        "{}{}",
+        uuid::Uuid::new_v4().simple(),
+        uuid::Uuid::new_v4().simple()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn confs_of_a_session_never_replace_what_berth_relies_on() {
+        let config = AgentConfig::new("n".parse().unwrap(), "/s".into(), "/p".into());
+        let profile = ProfileConfig {
+            confs: BTreeMap::from([("spark.driver.extraJavaOptions".to_owned(), "-Da=b".to_owned())]),
+            fast_jit: true,
+            ..ProfileConfig::default()
+        };
+        let node = Node {
+            host: "/h".into(),
+            confs: BTreeMap::new(),
+            archive: Some("/a.jsa".into()),
+        };
+        let asked = [
+            ("spark.ui.enabled", "true"),
+            ("spark.driver.memory", "2g"),
+            ("spark.x", "y"),
+        ];
+        let asked = asked
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+        let id = DriverId::new(uuid::Uuid::new_v4());
+        let confs = confs(&config, &profile, &asked, &node, Path::new("/t"), "secret", id);
+        assert_eq!(confs["spark.ui.enabled"], "false");
+        assert_eq!(confs["spark.driver.memory"], "2g");
+        assert_eq!(confs["spark.x"], "y");
+        let options = &confs["spark.driver.extraJavaOptions"];
+        assert!(
+            options.starts_with("-Da=b -XX:SharedArchiveFile=/a.jsa"),
+            "{options}"
+        );
+        assert!(options.ends_with("-XX:TieredStopAtLevel=1"), "{options}");
+    }
+}

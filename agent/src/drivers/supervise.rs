@@ -1,0 +1,140 @@
+//! Watches one driver to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_runtime::clock::unix_millis;
+use tokio::process::Child;
+
+use super::pool::Rest;
+use super::{Drivers, MAX_LOST};
+use crate::driver::{Driver, Phase};
+use crate::process::Process;
+
+/// How often an adopted process is looked at; a child's end is told by the kernel.
+const POLL: Duration = Duration::from_millis(100);
+/// How often a driver's health is looked at.
+const HEALTH: Duration = Duration::from_secs(1);
+/// A driver that has not started by then will not.
+const START_DEADLINE: Duration = Duration::from_secs(180);
+/// A host beats every two seconds; one that is silent for so long cannot keep its fence.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// How the end of a driver is noticed.
+#[derive(Debug)]
+pub(super) enum Watched {
+    Child(Child),
+    Adopted(Process),
+}
+
+impl Watched {
+    /// Ends with the process; tells how it ended. Cancel-safe.
+    async fn gone(&mut self) -> String {
+        match self {
+            Self::Child(child) => match child.wait().await {
+                Ok(status) => format!("the driver ended with {status}"),
+                Err(error) => format!("the driver cannot be waited for: {error}"),
+            },
+            Self::Adopted(process) => {
+                while process.is_alive() {
+                    tokio::time::sleep(POLL).await;
+                }
+                "the driver ended".to_owned()
+            }
+        }
+    }
+}
+
+impl Drivers {
+    /// Watches a driver. What a session's own confs do to it says nothing about its profile.
+    pub(super) fn supervise(self: &Arc<Self>, driver: &Arc<Driver>, mut watched: Watched, own_confs: bool) {
+        let (drivers, driver) = (Arc::clone(self), Arc::clone(driver));
+        self.tasks.spawn("driver", async move {
+            let mut health = tokio::time::interval(HEALTH);
+            let leaving = drivers.tasks.shutdown().clone();
+            let reason = loop {
+                tokio::select! {
+                    reason = watched.gone() => break reason,
+                    _ = health.tick() => drivers.check(&driver).await,
+                    // The next agent adopts it.
+                    () = leaving.draining() => return,
+                }
+            };
+            drivers.bury(&driver, reason, own_confs).await;
+        });
+    }
+
+    async fn check(&self, driver: &Driver) {
+        let age = Duration::from_millis(unix_millis().saturating_sub(driver.started_at));
+        if driver.ready().is_none() && age > START_DEADLINE {
+            driver.end("it did not start in time").await;
+        }
+        if driver.silence() > SILENCE {
+            driver.end("its host is silent").await;
+        }
+    }
+
+    /// Makes sure that nothing of the driver is left, and only then says that it has ended.
+    async fn bury(&self, driver: &Arc<Driver>, how: String, own_confs: bool) {
+        driver.kill().await;
+        let was_ready = driver.ready().is_some();
+        let reason = driver
+            .ending()
+            .map_or(how, |why| format!("the agent ended the driver: {why}"));
+        let failed = !was_ready && driver.ending().is_none();
+        {
+            let mut table = self.lock();
+            table.reservations.release(driver.id);
+            table.drivers.remove(&driver.id);
+            table.losses += 1;
+            let number = table.losses;
+            table.lost.push_back((number, driver.id));
+            if table.lost.len() > MAX_LOST {
+                table.lost.pop_front();
+            }
+            if failed && !own_confs {
+                let before = table.resting.remove(&driver.profile);
+                let rest = Rest::after(before, explain(driver, &reason));
+                table.resting.insert(driver.profile.clone(), rest);
+            }
+        }
+        self.statements.driver_ended(driver.id);
+        tracing::info!(driver.id = %driver.id, profile = %driver.profile, reason, "driver ended");
+        let message = if failed { explain(driver, &reason) } else { reason };
+        let profile = driver.profile.to_string();
+        if failed {
+            metrics::counter!("berth_driver_starts_total", "profile" => profile, "outcome" => "failed")
+                .increment(1);
+        }
+        driver.phase.send_replace(Phase::Ended(message));
+        self.changed();
+        let buried = Arc::clone(driver);
+        if let Err(error) = tokio::task::spawn_blocking(move || buried.clean_up()).await {
+            tracing::warn!(%error, "a driver's scratch files stay");
+        }
+    }
+
+    /// A driver has said that it is ready.
+    pub(crate) fn became_ready(&self, driver: &Driver) {
+        let took = Duration::from_millis(unix_millis().saturating_sub(driver.started_at));
+        tracing::info!(driver.id = %driver.id, profile = %driver.profile, ?took, "driver ready");
+        let profile = driver.profile.to_string();
+        metrics::counter!("berth_driver_starts_total", "profile" => profile.clone(), "outcome" => "ready")
+            .increment(1);
+        metrics::histogram!("berth_driver_start_seconds", "profile" => profile).record(took.as_secs_f64());
+        let mut table = self.lock();
+        table.resting.remove(&driver.profile);
+        table.save(driver.id);
+        drop(table);
+        self.changed();
+    }
+}
+
+/// What a client needs to know of a start that failed.
+fn explain(driver: &Driver, reason: &str) -> String {
+    format!(
+        "{reason}; its log {} ends with: {}",
+        driver.log_path().display(),
+        driver.last_words()
+    )
+}
