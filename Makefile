@@ -29,7 +29,7 @@ test: deps ## Everything, on real Spark.
 	$(MAKE) check
 	cargo test --locked -p berth-agent --test it
 	cargo build --locked
-	$(BERTH_PYTHON) -m pytest tests/e2e
+	$(BERTH_PYTHON) -m pytest agent/driver/tests tests/e2e
 
 interop: build ## An older client (PySpark 3.5) against a current driver.
 	BERTH_CLIENT_PYTHON=$(CACHE)/venv-35/bin/python $(BERTH_PYTHON) -m pytest tests/interop

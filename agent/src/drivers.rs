@@ -244,10 +244,17 @@ impl Drivers {
         for driver in &drivers {
             driver.end(reason).await;
         }
-        for driver in &drivers {
-            if !driver.ended(END_DEADLINE).await {
-                tracing::error!(driver.id = %driver.id, "a driver that was killed is still there");
+        // They are dead by now; this waits until that has been taken note of, if anybody still does.
+        let noted = async {
+            for driver in &drivers {
+                if !driver.ended(END_DEADLINE).await {
+                    tracing::error!(driver.id = %driver.id, "a driver that was killed is still there");
+                }
             }
+        };
+        tokio::select! {
+            () = noted => {}
+            () = self.tasks.shutdown().aborting() => {}
         }
     }
 

@@ -5,6 +5,8 @@
 
 mod disk;
 mod statement;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

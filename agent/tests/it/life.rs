@@ -45,7 +45,10 @@ async fn i1_a_driver_serves_is_adopted_and_ends_with_its_lease() {
     assert_eq!(crate::broker::output(&added, "text/plain"), "21");
     assert_eq!(broker.get(one, "0", 0).await.unwrap(), set);
 
-    // Without an agent nobody renews the fence: the JVM ends before the lease does.
+    // Without an agent nobody renews the fence: the JVM ends before the lease does, even beside code that never
+    // lets go of the interpreter.
+    let holds = "import re; re.match('(a+)+$', 'a' * 60 + 'b')";
+    broker.start(one, "2", "pyspark", holds).await.unwrap();
     agent.leave(PATIENCE).await;
     drop(agent);
     eventually("the JVM is gone", Duration::from_secs(4), || async {

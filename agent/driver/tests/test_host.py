@@ -1,0 +1,126 @@
+"""The driver host without Spark."""
+
+import datetime
+import os
+import socket
+import sys
+import threading
+
+import pytest
+from berth_driver import effects, frames, interpreter, magics, processes, spark, supervisor
+
+
+def test_frames_are_cut_from_any_pieces():
+    data = frames.encode({"t": "a"}) + frames.encode({"t": "b", "x": "\u00e4" * 50})
+    decoder, found = frames.Decoder(), []
+    for at in range(0, len(data), 3):
+        found += decoder.feed(data[at : at + 3])
+    assert [frame["t"] for frame in found] == ["a", "b"]
+    with pytest.raises(ValueError, match="is not one"):
+        frames.Decoder().feed(b"\xff\xff\xff\xff")
+
+
+class Ended(Exception):
+    pass
+
+
+def supervised(deadline):
+    """A supervisor without processes, whose end is an exception."""
+    made = supervisor.Supervisor.__new__(supervisor.Supervisor)
+    made.deadline = deadline
+
+    def end(reason):
+        raise Ended(reason)
+
+    made.end = end
+    return made
+
+
+def test_i1_a_fence_is_renewed_before_its_deadline_and_never_after():
+    now = processes.boot_millis()
+    made = supervised(now + 60_000)
+    made.obey({"t": "fence", "deadline_boot_ms": now + 90_000})
+    assert made.deadline == now + 90_000
+    made.obey({"t": "fence", "deadline_boot_ms": now})
+    assert made.deadline == now + 90_000
+    late = supervised(now - 1)
+    with pytest.raises(Ended, match="not renewed"):
+        late.obey({"t": "fence", "deadline_boot_ms": now + 90_000})
+
+
+def run(shell, code):
+    return shell.run(code)["text/plain"]
+
+
+@pytest.fixture
+def shell():
+    main = sys.modules["__main__"]
+    yield interpreter.Interpreter({"given": 3})
+    sys.modules["__main__"] = main
+
+
+def test_the_last_expression_is_shown_after_what_was_printed(shell):
+    assert run(shell, "print('a')\nx = given\nx + 1") == "a\n4"
+    assert run(shell, "_ + x") == "7"
+    assert run(shell, "None") == ""
+    assert shell.complete("given.re", 8) == ["given.real"]
+
+
+def test_endless_output_is_cut(shell):
+    shown = run(shell, "for _ in range(30): print('x' * 100000)")
+    assert shown.endswith("(output cut by Berth)")
+    assert len(shown) < 2 * interpreter.MAX_TEXT
+
+
+def test_an_error_shows_the_code_and_not_this_program(shell):
+    with pytest.raises(ZeroDivisionError) as raised:
+        shell.run("def f():\n    return 1/0\nf()")
+    name, text, trace = interpreter.describe_error(raised.value)
+    assert (name, text) == ("ZeroDivisionError", "division by zero")
+    assert "return 1/0" in "".join(trace)
+    assert "interpreter.py" not in "".join(trace)
+
+
+def test_magics_stand_between_lines_of_code(shell):
+    bundle = shell.run("rows = [[1, 'a'], [None, 'b']]\n%table rows")
+    table = bundle["application/vnd.livy.table.v1+json"]
+    assert [header["type"] for header in table["headers"]] == ["INT_TYPE", "STRING_TYPE"]
+    assert shell.run("%json rows")["application/json"] == [[1, "a"], [None, "b"]]
+    with pytest.raises(magics.MagicError, match="unknown magic command 'x'"):
+        shell.run("%x rows")
+    with pytest.raises(SyntaxError):
+        shell.run("def f(:")
+
+
+def test_values_become_json():
+    day = datetime.date(2020, 1, 2)
+    assert interpreter.plain({1: [day, b"\x01", float("nan")]}) == {"1": ["2020-01-02", "01", "nan"]}
+
+
+def test_plans_tell_their_outside_effects():
+    assert spark.outside_effects("== Physical Plan ==\nExecute InsertIntoHadoopFsRelationCommand (2)") == {
+        "spark:InsertIntoHadoopFsRelationCommand"
+    }
+    assert spark.outside_effects("Execute CreateViewCommand\n+- v, LocalTempView") == set()
+    assert spark.outside_effects("Execute CreateViewCommand\n+- v, PersistedView") == {"spark:CreateViewCommand"}
+    assert spark.outside_effects("Execute SetCommand") == set()
+    assert spark.outside_effects("*(1) Range (0, 10)") == set()
+
+
+def test_effects_of_code_are_seen_and_those_of_spark_are_not(tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    observer = effects.Observer(str(scratch))
+    observer.begin()
+    (tmp_path / "out").write_text("x")
+    (scratch / "spill").write_text("x")
+    (tmp_path / "out").read_text()
+    os.remove(tmp_path / "out")
+    with socket.socket() as closed, pytest.raises(OSError):
+        closed.connect(("127.0.0.1", 1))
+    other = threading.Thread(target=lambda: (observer.exempt(), (tmp_path / "own").write_text("x")))
+    other.start()
+    other.join()
+    assert observer.end() == {f"file:{tmp_path}/out", "socket:127.0.0.1"}
+    (tmp_path / "later").write_text("x")
+    assert observer.end() == set()
