@@ -11,7 +11,9 @@ use berth_proto::DESCRIPTORS;
 use berth_runtime::clock::unix_millis;
 use berth_runtime::tasks::{Shutdown, Tasks};
 use berth_store::blobs::Blobs;
-use berth_store::{Event, LeaseId, StoreError, StoreRef, Txn};
+use berth_store::lease::Keeper;
+use berth_store::watch::{self, Change};
+use berth_store::{Entry, Event, LeaseId, StoreError, StoreRef, Txn};
 use futures_util::StreamExt;
 use rustls::ClientConfig;
 use tonic::service::Routes;
@@ -25,15 +27,11 @@ use crate::native::Native;
 use crate::sessions::Sessions;
 use crate::tunnel::Dialer;
 
-/// How long to wait before a watch that ended is taken up again.
-const PAUSE: Duration = Duration::from_millis(250);
-
 /// A running broker.
 #[derive(Debug)]
 pub struct Broker {
     tasks: Tasks,
-    store: StoreRef,
-    lease: LeaseId,
+    lease: Keeper,
     routes: Router,
 }
 
@@ -61,6 +59,7 @@ impl Broker {
             Arc::clone(&store),
             Arc::clone(&fleet),
             Arc::clone(&ledger),
+            tasks.clone(),
         );
         let (watched, told, draining) = (
             Arc::clone(&store),
@@ -80,12 +79,7 @@ impl Broker {
         );
         let native = Native::server(Arc::clone(&store), fleet, ledger, sessions);
         let routes = grpc(native).merge(service(connect));
-        Ok(Self {
-            tasks,
-            store,
-            lease,
-            routes,
-        })
+        Ok(Self { tasks, lease, routes })
     }
 
     /// What is served on the Spark Connect port: that dialect and the native API.
@@ -96,7 +90,7 @@ impl Broker {
     /// Ends the broker: what runs may finish within `patience`, then its record goes.
     pub async fn stop(&self, patience: Duration) {
         self.tasks.stop(patience).await;
-        if let Err(error) = self.store.revoke(self.lease).await {
+        if let Err(error) = self.lease.release().await {
             tracing::warn!(%error, "the broker's record stays until its lease ends");
         }
     }
@@ -123,14 +117,14 @@ fn grpc(native: berth_proto::v1::berth_server::BerthServer<Native>) -> Router {
     routes.routes().into_axum_router()
 }
 
+/// Takes the broker's lease and keeps its record under it, whatever lease it is.
 async fn register(
     store: &StoreRef,
     id: &BrokerId,
     admin_address: String,
     lease_seconds: u64,
     tasks: &Tasks,
-) -> Result<LeaseId, StoreError> {
-    let ttl = Duration::from_secs(lease_seconds.max(3));
+) -> Result<Keeper, StoreError> {
     let record = BrokerRecord {
         format: FORMAT,
         id: id.clone(),
@@ -138,48 +132,55 @@ async fn register(
         started_at: unix_millis(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let lease = store.grant(ttl).await?;
-    store
-        .txn(Txn::new().put_leased(keys::broker(id), record.encode(), lease))
-        .await?;
-    let (kept, kept_until) = (Arc::clone(store), tasks.shutdown().clone());
-    tasks.spawn("broker lease", async move {
-        let mut ticks = tokio::time::interval(ttl / 4);
-        while !kept_until.is_draining() {
+    let keeper = Keeper::start(Arc::clone(store), Duration::from_secs(lease_seconds.max(3))).await?;
+    let mut states = keeper.states();
+    let mut written = put(store, &record, keeper.held().await).await?;
+    let (store, draining) = (Arc::clone(store), tasks.shutdown().clone());
+    tasks.spawn("broker record", async move {
+        loop {
             tokio::select! {
-                _ = ticks.tick() => {}
-                () = kept_until.draining() => return,
+                changed = states.changed() => if changed.is_err() { return },
+                () = draining.draining() => return,
             }
-            if let Err(error) = kept.renew(lease).await {
-                tracing::warn!(%error, "the broker's lease was not renewed");
+            let state = *states.borrow_and_update();
+            let Some(lease) = state.held().filter(|lease| *lease != written) else {
+                continue;
+            };
+            match put(&store, &record, lease).await {
+                Ok(lease) => written = lease,
+                // The next renewal is the next occasion.
+                Err(error) => tracing::warn!(%error, "the broker's record was not written again"),
             }
         }
     });
-    Ok(lease)
+    Ok(keeper)
 }
 
-/// Tells the sessions of every change that others make, for ever. Changes missed while no watch runs are found when
-/// a stale route fails.
+async fn put(store: &StoreRef, record: &BrokerRecord, lease: LeaseId) -> Result<LeaseId, StoreError> {
+    let put = Txn::new().put_leased(keys::broker(&record.id), record.encode(), lease);
+    store.txn(put).await.map(|_| lease)
+}
+
+/// Tells the sessions of every change that others make, for ever.
 async fn follow(store: StoreRef, sessions: Arc<Sessions>) {
-    loop {
-        if let Err(error) = follow_once(&store, &sessions).await {
-            tracing::debug!(%error, "the session watch starts over");
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
-async fn follow_once(store: &StoreRef, sessions: &Sessions) -> Result<(), StoreError> {
-    let now = store.list(keys::SESSIONS, None, 1, None).await?.revision;
-    let mut watch = store.watch(keys::SESSIONS, now + 1).await?;
-    while let Some(batch) = watch.next().await {
-        for event in batch?.events {
-            let Event::Put(entry) = event else { continue };
-            match SessionRecord::decode(&entry.key, &entry.value) {
-                Ok(record) => sessions.on_change(&record),
-                Err(error) => tracing::warn!(%error, "a session's record is not understood"),
+    let mut changes = watch::follow(store, keys::SESSIONS);
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Snapshot(entries, _) => entries.iter().for_each(|entry| tell(&sessions, entry)),
+            Change::Batch(batch) => {
+                for event in &batch.events {
+                    if let Event::Put(entry) = event {
+                        tell(&sessions, entry);
+                    }
+                }
             }
         }
     }
-    Ok(())
+}
+
+fn tell(sessions: &Sessions, entry: &Entry) {
+    match SessionRecord::decode(&entry.key, &entry.value) {
+        Ok(record) => sessions.on_change(&record),
+        Err(error) => tracing::warn!(%error, "a session's record is not understood"),
+    }
 }

@@ -12,3 +12,6 @@ pub mod native;
 mod place;
 pub mod sessions;
 pub mod tunnel;
+
+#[cfg(test)]
+mod tests;

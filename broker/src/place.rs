@@ -32,6 +32,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// A driver that is ready for a session, with what was rebuilt on it.
 pub(crate) struct Prepared {
+    pub(crate) node: NodeRecord,
     pub(crate) placement: Placement,
     pub(crate) route: Route,
     pub(crate) what: String,
@@ -41,8 +42,18 @@ pub(crate) struct Prepared {
 enum Miss {
     /// Another try may do; the node should not be tried again at once.
     Again(String),
+    /// The epoch was used on a node, and is over there now. Another try needs the next one.
+    Spent(String),
     /// No try will do.
     Never(Refusal),
+}
+
+/// Why no driver is prepared.
+pub(crate) enum Unprepared {
+    /// The client is told so.
+    Refused(Refusal),
+    /// Something may have run for this epoch; the next one can be tried.
+    Spent(String),
 }
 
 /// Places sessions.
@@ -58,29 +69,33 @@ impl Placer {
         &self,
         record: &Arc<SessionRecord>,
         until: Instant,
-    ) -> Result<Prepared, Refusal> {
+    ) -> Result<Prepared, Unprepared> {
         if let SessionState::Placing { from: Some(from), .. } = &record.state {
-            self.fence(record, from, until).await?;
+            self.fence(record, from, until)
+                .await
+                .map_err(Unprepared::Refused)?;
         }
         let mut tried = BTreeSet::new();
         loop {
             let missed = match self.attempt(record, &tried).await {
                 Ok(prepared) => return Ok(prepared),
-                Err((_, Miss::Never(refusal))) => return Err(refusal),
+                Err((_, Miss::Never(refusal))) => return Err(Unprepared::Refused(refusal)),
+                Err((_, Miss::Spent(reason))) => return Err(Unprepared::Spent(reason)),
                 Err((node, Miss::Again(reason))) => {
                     tracing::info!(session.id = %record.id, epoch = %record.epoch, reason, "no driver yet");
-                    tried.extend(node);
+                    match node {
+                        Some(node) => drop(tried.insert(node)),
+                        // None is left that was not tried: they may have room by now.
+                        None => tried.clear(),
+                    }
                     reason
                 }
             };
             if Instant::now() + PAUSE > until {
-                return Err(Refusal::NoCapacity {
+                return Err(Unprepared::Refused(Refusal::NoCapacity {
                     reason: missed,
                     retry_after: RETRY_AFTER,
-                });
-            }
-            if tried.len() >= 2 {
-                tried.clear();
+                }));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -123,9 +138,40 @@ impl Placer {
         let id = node.id.clone();
         let prepared = async {
             let endpoint = self.reserve(record, &node, memory).await?;
-            self.rebuild(record, &node, &endpoint, &confs).await
+            let rebuilt = self.rebuild(record, &node, &endpoint, &confs).await;
+            rebuilt.map_err(|miss| match miss {
+                Miss::Again(reason) => Miss::Spent(reason),
+                Miss::Spent(_) | Miss::Never(_) => miss,
+            })
         };
-        prepared.await.map_err(|miss| (Some(id), miss))
+        let missed = match prepared.await {
+            Ok(prepared) => return Ok(prepared),
+            Err(missed) => missed,
+        };
+        if !matches!(missed, Miss::Again(_)) {
+            self.give_back(record, &node).await;
+        }
+        Err((Some(id), missed))
+    }
+
+    /// Ends what may run on the node for the record's epoch. Best effort: what an agent that does not answer holds
+    /// ends with its lease.
+    pub(crate) async fn give_back(&self, record: &SessionRecord, node: &NodeRecord) {
+        let request = api::FenceRequest {
+            session_id: record.id.to_string(),
+            below_epoch: record.epoch.next().get(),
+            forget: false,
+        };
+        let mut agent = self.fleet.client(&node.address);
+        match tokio::time::timeout(FENCE_DEADLINE, agent.fence(request)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(status)) => {
+                tracing::warn!(session.id = %record.id, node.id = %node.id, error = status.message(), "a driver was not given back");
+            }
+            Err(late) => {
+                tracing::warn!(session.id = %record.id, node.id = %node.id, %late, "a driver was not given back");
+            }
+        }
     }
 
     async fn choose(
@@ -200,8 +246,8 @@ impl Placer {
         match tokio::time::timeout(START_DEADLINE, reserved).await {
             Ok(Ok(Ok(endpoint))) => Ok(endpoint),
             Ok(Ok(Err(refused))) => Err(Miss::Again(format!("node {} refuses: {refused}", node.id))),
-            Ok(Err(status)) => Err(Miss::Again(format!("node {}: {}", node.id, status.message()))),
-            Err(late) => Err(Miss::Again(format!(
+            Ok(Err(status)) => Err(Miss::Spent(format!("node {}: {}", node.id, status.message()))),
+            Err(late) => Err(Miss::Spent(format!(
                 "node {} has not started a driver: {late}",
                 node.id
             ))),
@@ -235,6 +281,7 @@ impl Placer {
             server_session_id: rebuilt.server_session_id.clone(),
         };
         Ok(Prepared {
+            node: node.clone(),
             placement,
             route,
             what: describe(node, &rebuilt, &replay::lost(&entries)),

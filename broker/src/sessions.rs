@@ -4,7 +4,8 @@
 //! session's record compares the revision that was read, so that of several brokers one wins and the others follow.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,9 +16,10 @@ use berth_core::lineage::{LineageEntry, Payload};
 use berth_core::record::{
     Cause, CloseReason, Dialect, FORMAT, Placement, Record, SessionRecord, SessionState, UsageRecord,
 };
-use berth_core::session::{close, leave, placed, reopen, take_over};
+use berth_core::session::{close, leave, let_go, placed, reopen, take_over};
 use berth_proto::agent as api;
 use berth_runtime::clock::unix_millis;
+use berth_runtime::tasks::Tasks;
 use berth_store::{Compare, Op, Revision, StoreRef, Txn, TxnOutcome};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -28,7 +30,7 @@ use crate::dialects::connect::backend::{Backend, Ended, Intent, Refusal, Route, 
 use crate::dialects::connect::rebuild;
 use crate::fleet::Fleet;
 use crate::ledger::{Ledger, unavailable};
-use crate::place::Placer;
+use crate::place::{Placer, Unprepared};
 
 /// How long to wait before reading a record again that another broker is changing.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -58,26 +60,31 @@ pub struct Sessions {
     fleet: Arc<Fleet>,
     ledger: Arc<Ledger>,
     placer: Placer,
+    tasks: Tasks,
+    me: Weak<Self>,
     served: Mutex<BTreeMap<SessionId, Served>>,
     /// One recovery, opening or closing at a time for each session.
     locks: Mutex<BTreeMap<SessionId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Sessions {
-    /// The sessions in `store`, served by the broker `id`, whose record must be in the store.
+    /// The sessions in `store`, served by the broker `id`, whose record must be in the store. Placings run in `tasks`.
     pub fn new(
         id: BrokerId,
         config: BrokerConfig,
         store: StoreRef,
         fleet: Arc<Fleet>,
         ledger: Arc<Ledger>,
+        tasks: Tasks,
     ) -> Arc<Self> {
         let placer = Placer {
             fleet: Arc::clone(&fleet),
             ledger: Arc::clone(&ledger),
         };
         let (served, locks) = (Mutex::new(BTreeMap::new()), Mutex::new(BTreeMap::new()));
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            tasks,
             id,
             config,
             store,
@@ -110,6 +117,21 @@ impl Sessions {
             locks.retain(|_, turn| Arc::strong_count(turn) > 1);
         }
         Arc::clone(locks.entry(id).or_default())
+    }
+
+    /// Runs a placing in a task of its own: a client that goes away must not leave it half-done.
+    async fn owned(
+        &self,
+        work: impl Future<Output = Result<Route, Refusal>> + Send + 'static,
+    ) -> Result<Route, Refusal> {
+        let (done, placed) = tokio::sync::oneshot::channel();
+        self.tasks.spawn("placing", async move {
+            // Nobody waits for it any more when this fails; the route is remembered all the same.
+            drop(done.send(work.await));
+        });
+        placed
+            .await
+            .map_err(|_aborted: tokio::sync::oneshot::error::RecvError| stopping())?
     }
 
     async fn read(&self, id: SessionId) -> Result<Option<Read>, Refusal> {
@@ -248,9 +270,21 @@ impl Sessions {
 
     async fn place(&self, read: &Read, until: Instant) -> Result<Option<Route>, Refusal> {
         let started = Instant::now();
-        let prepared = self.placer.prepare(&read.record, until).await?;
         let record = SessionRecord::clone(&read.record);
         let epoch = record.epoch;
+        let prepared = match self.placer.prepare(&read.record, until).await {
+            Ok(prepared) => prepared,
+            Err(Unprepared::Refused(refusal)) => {
+                self.let_go(read).await;
+                return Err(refusal);
+            }
+            Err(Unprepared::Spent(reason)) => {
+                tracing::info!(session.id = %record.id, %epoch, reason, "the next epoch is tried");
+                let next = take_over(record, self.id.clone(), unix_millis()).map_err(unavailable)?;
+                self.advance(read, next).await?;
+                return Ok(None);
+            }
+        };
         let next = placed(
             record,
             epoch,
@@ -259,6 +293,7 @@ impl Sessions {
             unix_millis(),
         );
         let Some(active) = self.advance(read, next.map_err(unavailable)?).await? else {
+            self.placer.give_back(&read.record, &prepared.node).await;
             return Ok(None);
         };
         self.count_placed(&active.record, &read.record.state, started);
@@ -273,6 +308,19 @@ impl Sessions {
         };
         lock(&self.served).insert(active.record.id, served);
         Ok(Some(route))
+    }
+
+    /// Leaves a session that could not be placed to whoever is asked for it next. Best effort: when this broker is
+    /// asked again, it goes on by itself.
+    async fn let_go(&self, read: &Read) {
+        let record = SessionRecord::clone(&read.record);
+        let epoch = record.epoch;
+        let Ok(next) = let_go(record, epoch, unix_millis()) else {
+            return;
+        };
+        if let Err(error) = self.advance(read, next).await {
+            tracing::warn!(session.id = %read.record.id, %error, "a session stays with this broker");
+        }
     }
 
     fn count_placed(&self, record: &SessionRecord, from: &SessionState, started: Instant) {
@@ -449,6 +497,12 @@ enum Found {
     Unclear,
 }
 
+fn stopping() -> Refusal {
+    Refusal::Unavailable {
+        reason: "this broker is stopping; try another one".to_owned(),
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -459,23 +513,32 @@ impl Backend for Sessions {
         if let Some(served) = self.served(wanted.session) {
             return Ok(served.route);
         }
-        let turn = self.turn(wanted.session);
-        let _turn = turn.lock().await;
-        match self.served(wanted.session) {
-            Some(served) => Ok(served.route),
-            None => self.settle(Some(&wanted), wanted.session, None).await,
-        }
+        let me = self.me.upgrade();
+        self.owned(async move {
+            let me = me.ok_or_else(stopping)?;
+            let turn = me.turn(wanted.session);
+            let _turn = turn.lock().await;
+            match me.served(wanted.session) {
+                Some(served) => Ok(served.route),
+                None => me.settle(Some(&wanted), wanted.session, None).await,
+            }
+        })
+        .await
     }
 
     async fn lost(&self, route: &Route, cause: Cause) -> Result<Route, Refusal> {
-        let id = route.record.id;
-        let turn = self.turn(id);
-        let _turn = turn.lock().await;
-        match self.served(id) {
-            Some(served) if served.route.epoch > route.epoch => return Ok(served.route),
-            _ => lock(&self.served).remove(&id),
-        };
-        self.settle(None, id, Some((route.epoch, cause))).await
+        let (me, id, epoch) = (self.me.upgrade(), route.record.id, route.epoch);
+        self.owned(async move {
+            let me = me.ok_or_else(stopping)?;
+            let turn = me.turn(id);
+            let _turn = turn.lock().await;
+            match me.served(id) {
+                Some(served) if served.route.epoch > epoch => return Ok(served.route),
+                _ => lock(&me.served).remove(&id),
+            };
+            me.settle(None, id, Some((epoch, cause))).await
+        })
+        .await
     }
 
     async fn record(&self, session: SessionId) -> Result<Option<Arc<SessionRecord>>, Refusal> {

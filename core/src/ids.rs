@@ -179,6 +179,13 @@ uuid_id! {
 /// Namespace of the UUIDs (version 5) that Berth derives.
 const DERIVED: Uuid = Uuid::from_u128(0x9b1d_7c52_4e0f_5d0a_8a6e_b37f_0c5e_77a1);
 
+impl BrokerId {
+    /// The id of no broker: what nobody is doing any more, every broker may take over.
+    pub fn nobody() -> Self {
+        Self("nobody".to_owned())
+    }
+}
+
 impl SessionId {
     /// The id of the session that `user` calls `client_session_id` over Spark Connect.
     ///

@@ -125,6 +125,33 @@ pub fn take_over(
     }
 }
 
+/// The placing broker gives up. The session belongs to nobody, and the next broker that is asked for it goes on.
+///
+/// # Errors
+/// [`TransitionError`] when the session is not being placed in this epoch.
+pub fn let_go(
+    record: SessionRecord,
+    epoch: Epoch,
+    now: UnixMillis,
+) -> Result<SessionRecord, TransitionError> {
+    let record = at(record, epoch)?;
+    match record.state.clone() {
+        SessionState::Placing { from, cause, .. } => {
+            let state = SessionState::Placing {
+                broker: BrokerId::nobody(),
+                from,
+                cause,
+                since: now,
+            };
+            Ok(next(record, epoch, state, "placing given up".to_owned(), now))
+        }
+        SessionState::Active { .. } => Err(TransitionError::State {
+            expected: "being placed",
+        }),
+        SessionState::Closed { .. } => Err(TransitionError::Closed),
+    }
+}
+
 /// The session ends. `reopen` lets its id be opened again, as a new session.
 ///
 /// # Errors

@@ -81,6 +81,14 @@ fn a_closed_id_is_free_only_with_leave_and_never_goes_back_in_epochs() {
     assert!(again.epoch > Epoch::INITIAL && again.server_session_id == Uuid::nil());
 }
 
+#[test]
+fn a_placing_that_was_given_up_can_be_taken_over_in_the_next_epoch() {
+    let idle = let_go(opened(), Epoch::INITIAL, 1).unwrap();
+    assert!(matches!(&idle.state, SessionState::Placing { broker, .. } if *broker == BrokerId::nobody()));
+    let taken = take_over(idle, broker(3), 2).unwrap();
+    assert_eq!(taken.epoch, Epoch::INITIAL.next());
+}
+
 /// I1: the old place is dead only when its lease is gone or its agent is another one.
 #[test]
 fn i1_a_place_is_fenced_by_its_lease_or_by_its_agent() {
@@ -103,7 +111,7 @@ fn i1_a_place_is_fenced_by_its_lease_or_by_its_agent() {
 proptest! {
     /// I1, I2, I8: over any events, epochs never fall, each driver has an epoch of its own, and records stay small.
     #[test]
-    fn i1_epochs_rise_and_no_two_drivers_share_one(events in proptest::collection::vec((0u8..5, 0u8..4, 0u64..3), 0..60)) {
+    fn i1_epochs_rise_and_no_two_drivers_share_one(events in proptest::collection::vec((0u8..6, 0u8..4, 0u64..3), 0..60)) {
         let mut record = opened();
         let mut owners = BTreeMap::new();
         for (now, (kind, n, lag)) in events.into_iter().enumerate() {
@@ -115,6 +123,7 @@ proptest! {
                 1 => leave(before, meant, broker(n), Cause::NodeLost, now),
                 2 => take_over(before, broker(n), now),
                 3 => close(before, CloseReason::Client, true, now),
+                4 => let_go(before, meant, now),
                 _ => reopen(before, Uuid::nil(), broker(n), now),
             };
             let Ok(changed) = changed else { continue };
