@@ -87,8 +87,9 @@ async fn a_leader_whose_key_is_removed_steps_down(stage: Stage) {
 
 async fn a_dropped_campaign_leaves_no_trace_that_matters(stage: Stage) {
     let (a, keeper) = candidate(&stage, "a", 60).await;
-    // Polled once: the key is made, or perhaps not, and nobody waits for the answer.
-    assert!(a.campaign(&keeper).now_or_never().is_none());
+    // Polled once: the key is made, or perhaps not, and nobody waits for the answer. The embedded store's thread can
+    // even answer within that poll; what is elected then is dropped just the same.
+    drop(a.campaign(&keeper).now_or_never());
     let leadership = soon("an election", a.campaign(&keeper)).await.unwrap();
     done(&stage.store, leadership.guard(Txn::new().put("duty", "a1"))).await;
 }
