@@ -149,18 +149,18 @@ impl Placer {
             Err(missed) => missed,
         };
         if !matches!(missed, Miss::Again(_)) {
-            self.give_back(record, &node).await;
+            self.end(record, &node, false).await;
         }
         Err((Some(id), missed))
     }
 
-    /// Ends what may run on the node for the record's epoch. Best effort: what an agent that does not answer holds
-    /// ends with its lease.
-    pub(crate) async fn give_back(&self, record: &SessionRecord, node: &NodeRecord) {
+    /// Ends what may run on the node for the record's epoch, and with `forget` what is kept there of the session.
+    /// Best effort: what an agent that does not answer holds ends with its lease.
+    pub(crate) async fn end(&self, record: &SessionRecord, node: &NodeRecord, forget: bool) {
         let request = api::FenceRequest {
             session_id: record.id.to_string(),
             below_epoch: record.epoch.next().get(),
-            forget: false,
+            forget,
         };
         let mut agent = self.fleet.client(&node.address);
         match tokio::time::timeout(FENCE_DEADLINE, agent.fence(request)).await {

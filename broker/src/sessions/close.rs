@@ -1,0 +1,61 @@
+//! Ends a session: its record, its tenant's usage, its lineage and its driver.
+
+use berth_core::admission::release;
+use berth_core::ids::SessionId;
+use berth_core::keys;
+use berth_core::record::{CloseReason, Record, SessionRecord, SessionState, UsageRecord};
+use berth_core::session::close;
+use berth_runtime::clock::unix_millis;
+use berth_store::{Compare, Op, Txn, TxnOutcome};
+
+use super::{Sessions, lock};
+use crate::dialects::connect::backend::Refusal;
+use crate::ledger::unavailable;
+
+impl Sessions {
+    pub(super) async fn try_close(
+        &self,
+        id: SessionId,
+        reason: CloseReason,
+        reopen: bool,
+    ) -> Result<bool, Refusal> {
+        let Some(read) = self.read(id).await? else {
+            return Ok(true);
+        };
+        let Ok(next) = close(SessionRecord::clone(&read.record), reason, reopen, unix_millis()) else {
+            return Ok(true);
+        };
+        let (key, usage_key) = (keys::session(id), keys::usage(&next.tenant));
+        let mut txn = Txn::new()
+            .when(Compare::ModRevision(key.clone(), read.revision))
+            .put(&key, next.encode())
+            .op(Op::DeletePrefix(keys::lineage_of(id)))
+            .op(Op::DeletePrefix(keys::operations_of(id)));
+        if let Some(entry) = self.store.get(&usage_key).await.map_err(unavailable)? {
+            let usage = UsageRecord::decode(&usage_key, &entry.value).map_err(unavailable)?;
+            txn = txn
+                .when(Compare::ModRevision(usage_key.clone(), entry.mod_revision))
+                .put(&usage_key, release(&usage, next.memory_bytes).encode());
+        }
+        if let TxnOutcome::Conflict(_) = self.store.txn(txn).await.map_err(unavailable)? {
+            return Ok(false);
+        }
+        lock(&self.served).remove(&id);
+        self.ledger.forget(id);
+        tracing::info!(session.id = %id, ?reason, "session closed");
+        self.give_driver_back(&read.record).await;
+        Ok(true)
+    }
+
+    async fn give_driver_back(&self, record: &SessionRecord) {
+        let SessionState::Active { placement, .. } = &record.state else {
+            return;
+        };
+        match self.fleet.node(&placement.node).await {
+            Ok(Some(node)) => self.placer.end(record, &node, true).await,
+            // A node without its lease has ended its drivers.
+            Ok(None) => {}
+            Err(error) => tracing::warn!(session.id = %record.id, %error, "a driver was not given back"),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Takes a session to its driver, and goes on with whatever nobody else is doing for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_core::ids::{BrokerId, Epoch, SessionId};
+use berth_core::keys;
+use berth_core::record::{Cause, Placement, SessionRecord, SessionState};
+use berth_core::session::{leave, let_go, placed, take_over};
+use berth_proto::agent as api;
+use berth_runtime::clock::unix_millis;
+use tokio::time::Instant;
+
+use super::{Read, Served, Sessions, lock};
+use crate::dialects::connect::backend::{Refusal, Route, Wanted};
+use crate::dialects::connect::rebuild;
+use crate::ledger::unavailable;
+use crate::place::Unprepared;
+
+/// How long to wait before reading a record again that another broker is changing.
+const PAUSE: Duration = Duration::from_millis(50);
+/// A driver that does not answer the cheapest call within this time does not serve.
+const PROBE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What is known of an active session's driver.
+enum Found {
+    Serving(Route),
+    Gone(Cause),
+    Unclear,
+}
+
+impl Sessions {
+    /// Follows the session to its driver, and goes on with whatever nobody else is doing for it.
+    pub(super) async fn settle(
+        &self,
+        wanted: Option<&Wanted>,
+        id: SessionId,
+        force: Option<(Epoch, Cause)>,
+    ) -> Result<Route, Refusal> {
+        let until = Instant::now() + Duration::from_secs(self.config.hold_seconds);
+        let mut force = force;
+        while Instant::now() < until {
+            let Some(read) = self.read(id).await? else {
+                self.create(wanted.ok_or(Refusal::Closed)?).await?;
+                continue;
+            };
+            let step = match read.record.state.clone() {
+                SessionState::Active { placement, .. } => {
+                    let cause = force.take().filter(|(epoch, _)| *epoch == read.record.epoch);
+                    self.locate(&read, &placement, cause.map(|(_, cause)| cause))
+                        .await?
+                }
+                SessionState::Placing { broker, .. } if broker == self.id => self.place(&read, until).await?,
+                SessionState::Placing { broker, .. } => {
+                    self.wait_or_take_over(&read, &broker).await?;
+                    None
+                }
+                SessionState::Closed { reopen: true, .. } => {
+                    self.open_again(&read, wanted.ok_or(Refusal::Closed)?).await?;
+                    None
+                }
+                SessionState::Closed { .. } => return Err(Refusal::Closed),
+            };
+            if let Some(route) = step {
+                return Ok(route);
+            }
+        }
+        let reason = format!("the session has had no driver for {} s", self.config.hold_seconds);
+        Err(Refusal::NoCapacity {
+            reason,
+            retry_after: Duration::from_secs(5),
+        })
+    }
+
+    /// The route of an active session; `None` when its record has been moved on.
+    async fn locate(
+        &self,
+        read: &Read,
+        placement: &Placement,
+        cause: Option<Cause>,
+    ) -> Result<Option<Route>, Refusal> {
+        let cause = match cause {
+            Some(cause @ Cause::DriverUnhealthy) => cause,
+            reported => match self.find(read, placement).await? {
+                Found::Serving(route) => {
+                    let served = Served {
+                        route: route.clone(),
+                        revision: read.revision,
+                    };
+                    lock(&self.served).insert(read.record.id, served);
+                    return Ok(Some(route));
+                }
+                Found::Gone(found) => reported.unwrap_or(found),
+                Found::Unclear => {
+                    tokio::time::sleep(PAUSE).await;
+                    return Ok(None);
+                }
+            },
+        };
+        let record = SessionRecord::clone(&read.record);
+        let epoch = record.epoch;
+        if let Ok(next) = leave(record, epoch, self.id.clone(), cause, unix_millis())
+            && self.advance(read, next).await?.is_some()
+        {
+            tracing::info!(session.id = %read.record.id, from = %epoch, to = %epoch.next(), reason = cause.as_str(), "session leaves its driver");
+        }
+        Ok(None)
+    }
+
+    /// Asks the agent, then the driver itself. Silence of an agent that holds its lease proves nothing.
+    async fn find(&self, read: &Read, placement: &Placement) -> Result<Found, Refusal> {
+        let node = self.fleet.node(&placement.node).await.map_err(unavailable)?;
+        let Some(node) = node.filter(|node| node.incarnation == placement.incarnation) else {
+            return Ok(Found::Gone(Cause::NodeLost));
+        };
+        let request = api::LocateRequest {
+            session_id: read.record.id.to_string(),
+            epoch: read.record.epoch.get(),
+        };
+        let mut agent = self.fleet.client(&node.address);
+        let endpoint = match tokio::time::timeout(PROBE_DEADLINE, agent.locate(request)).await {
+            Ok(Ok(endpoint)) => endpoint.into_inner(),
+            Ok(Err(status)) if status.code() == tonic::Code::NotFound => {
+                return Ok(Found::Gone(Cause::DriverLost));
+            }
+            Ok(Err(_)) | Err(_) => return Ok(Found::Unclear),
+        };
+        let route = self
+            .placer
+            .route(&read.record, &node, &endpoint, &placement.server_session_id)?;
+        match tokio::time::timeout(PROBE_DEADLINE, rebuild(route.clone(), &[], Vec::new())).await {
+            Ok(Ok(there)) if there.server_session_id == placement.server_session_id => {
+                Ok(Found::Serving(route))
+            }
+            Ok(Ok(_)) => Ok(Found::Gone(Cause::DriverUnhealthy)),
+            Ok(Err(_)) | Err(_) => Ok(Found::Gone(Cause::DriverLost)),
+        }
+    }
+
+    async fn place(&self, read: &Read, until: Instant) -> Result<Option<Route>, Refusal> {
+        let started = Instant::now();
+        let record = SessionRecord::clone(&read.record);
+        let epoch = record.epoch;
+        let prepared = match self.placer.prepare(&read.record, until).await {
+            Ok(prepared) => prepared,
+            Err(Unprepared::Refused(refusal)) => {
+                self.let_go(read).await;
+                return Err(refusal);
+            }
+            Err(Unprepared::Spent(reason)) => {
+                tracing::info!(session.id = %record.id, %epoch, reason, "the next epoch is tried");
+                let next = take_over(record, self.id.clone(), unix_millis()).map_err(unavailable)?;
+                self.advance(read, next).await?;
+                return Ok(None);
+            }
+        };
+        let next = placed(
+            record,
+            epoch,
+            prepared.placement,
+            prepared.what.clone(),
+            unix_millis(),
+        );
+        let Some(active) = self.advance(read, next.map_err(unavailable)?).await? else {
+            self.placer.end(&read.record, &prepared.node, false).await;
+            return Ok(None);
+        };
+        self.count_placed(&active.record, &read.record.state, started);
+        tracing::info!(session.id = %active.record.id, %epoch, what = prepared.what, "session placed");
+        let route = Route {
+            record: Arc::clone(&active.record),
+            ..prepared.route
+        };
+        let served = Served {
+            route: route.clone(),
+            revision: active.revision,
+        };
+        lock(&self.served).insert(active.record.id, served);
+        Ok(Some(route))
+    }
+
+    /// Leaves a session that could not be placed to whoever is asked for it next. Best effort: when this broker is
+    /// asked again, it goes on by itself.
+    async fn let_go(&self, read: &Read) {
+        let record = SessionRecord::clone(&read.record);
+        let epoch = record.epoch;
+        let Ok(next) = let_go(record, epoch, unix_millis()) else {
+            return;
+        };
+        if let Err(error) = self.advance(read, next).await {
+            tracing::warn!(session.id = %read.record.id, %error, "a session stays with this broker");
+        }
+    }
+
+    fn count_placed(&self, record: &SessionRecord, from: &SessionState, started: Instant) {
+        let tenant = record.tenant.to_string();
+        match from {
+            SessionState::Placing {
+                cause: Some(cause), ..
+            } => {
+                metrics::counter!("berth_recoveries_total", "tenant" => tenant, "cause" => cause.as_str(), "outcome" => "ok")
+                    .increment(1);
+                metrics::histogram!("berth_recovery_seconds", "cause" => cause.as_str())
+                    .record(started.elapsed());
+            }
+            _ => {
+                metrics::counter!("berth_session_opens_total", "tenant" => tenant, "dialect" => record.dialect.as_str())
+                    .increment(1);
+                metrics::histogram!("berth_session_open_seconds").record(started.elapsed());
+            }
+        }
+    }
+
+    async fn wait_or_take_over(&self, read: &Read, broker: &BrokerId) -> Result<(), Refusal> {
+        let alive = self
+            .store
+            .get(&keys::broker(broker))
+            .await
+            .map_err(unavailable)?
+            .is_some();
+        if alive {
+            tokio::time::sleep(PAUSE).await;
+            return Ok(());
+        }
+        let next = take_over(SessionRecord::clone(&read.record), self.id.clone(), unix_millis());
+        self.advance(read, next.map_err(unavailable)?).await.map(drop)
+    }
+}
