@@ -124,27 +124,28 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes the outcome of an intent.
+    /// Writes the outcome of an intent, unless it has one already.
     ///
     /// # Errors
     /// `Unavailable`; `Closed` when the session's lineage is gone.
     pub async fn finish(&self, ticket: &Ticket, ended: Ended) -> Result<(), Refusal> {
         let key = keys::lineage(ticket.session, ticket.seq);
-        let stored = self
-            .store
-            .get(&key)
-            .await
-            .map_err(unavailable)?
-            .ok_or(Refusal::Closed)?;
-        let mut entry = LineageEntry::decode(&key, &stored.value).map_err(unavailable)?;
-        entry.outcome = self.outcome(ended).await?;
-        let txn = Txn::new()
-            .when(Compare::Present(key.clone()))
-            .put(&key, entry.encode());
-        match self.store.txn(txn).await.map_err(unavailable)? {
-            TxnOutcome::Done(_) => Ok(()),
-            TxnOutcome::Conflict(_) => Err(Refusal::Closed),
+        let outcome = self.outcome(ended).await?;
+        for _ in 0..MAX_RACES {
+            let stored = self.store.get(&key).await.map_err(unavailable)?;
+            let stored = stored.ok_or(Refusal::Closed)?;
+            let entry = LineageEntry::decode(&key, &stored.value).map_err(unavailable)?;
+            let Some(entry) = entry.conclude(outcome.clone()) else {
+                return Ok(());
+            };
+            let txn = Txn::new()
+                .when(Compare::ModRevision(key.clone(), stored.mod_revision))
+                .put(&key, entry.encode());
+            if let TxnOutcome::Done(_) = self.store.txn(txn).await.map_err(unavailable)? {
+                return Ok(());
+            }
         }
+        Err(unavailable("an outcome is being written by others; try again"))
     }
 
     async fn outcome(&self, ended: Ended) -> Result<Outcome, Refusal> {

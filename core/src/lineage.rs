@@ -101,4 +101,13 @@ impl Record for LineageEntry {
 impl LineageEntry {
     /// The format that this build writes.
     pub const FORMAT: u16 = FORMAT;
+
+    /// The entry with its outcome, or `None` if it has one already: the first outcome stands, since a client may
+    /// have heard it (I2).
+    pub fn conclude(self, outcome: Outcome) -> Option<Self> {
+        match self.outcome {
+            Outcome::Unknown => Some(Self { outcome, ..self }),
+            Outcome::Succeeded { .. } | Outcome::Failed { .. } => None,
+        }
+    }
 }

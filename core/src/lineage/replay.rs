@@ -125,6 +125,15 @@ mod tests {
     }
 
     #[test]
+    fn i2_the_first_outcome_stands() {
+        let concluded = entry(1, Class::Write, Outcome::Unknown, "")
+            .conclude(failed())
+            .unwrap();
+        assert_eq!(concluded.outcome, failed());
+        assert_eq!(concluded.conclude(succeeded()), None);
+    }
+
+    #[test]
     fn pinned_things_are_named() {
         let entries = [
             entry(1, Class::Pinned, succeeded(), ""),
