@@ -17,7 +17,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs a whole one-node Berth: store, agent and broker in one process.
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     /// Lists sessions.
     Sessions(ClientArgs),
     /// Lists nodes with what they have free.
@@ -76,6 +76,9 @@ pub(crate) struct UpArgs {
     /// What is logged, as in RUST_LOG.
     #[arg(long, env = "BERTH_LOG", default_value = "info")]
     pub(crate) log: String,
+    /// OTLP endpoint (gRPC) that gets traces, such as http://127.0.0.1:4317; no traces if absent.
+    #[arg(long, env = "BERTH_OTLP_ENDPOINT")]
+    pub(crate) otlp_endpoint: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -128,7 +131,7 @@ pub(crate) enum Format {
 /// Runs what was typed.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        Command::Up(args) => up::run(args).await,
+        Command::Up(args) => up::run(*args).await,
         Command::Sessions(args) => commands::sessions(&args).await,
         Command::Nodes(args) => commands::nodes(&args).await,
         Command::Drivers(args) => commands::drivers(&args).await,

@@ -13,6 +13,7 @@ use berth_broker::app::Broker;
 use berth_broker::config::BrokerConfig;
 use berth_core::admission::Limits;
 use berth_runtime::tasks::{Shutdown, Tasks};
+use berth_runtime::telemetry::TelemetryConfig;
 use berth_runtime::tls::TlsFiles;
 use berth_runtime::{admin, certs, listen, telemetry};
 use berth_store::StoreRef;
@@ -25,10 +26,13 @@ use crate::cli::UpArgs;
 
 /// How long calls may go on after the first Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the last traces may take.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Runs until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
-    let recorder = telemetry::init(&args.log)?;
+    let telemetry = telemetry::init(&telemetry_config(&args), "berth")?;
+    let recorder = telemetry.recorder().clone();
     let data = prepare(&args.data_dir)?;
     let store: StoreRef = Embedded::open(&data.join("store"))?;
     let blobs = Blobs::directory(&data.join("blobs"))?;
@@ -76,7 +80,16 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
             agent.stop(Duration::ZERO).await;
         }
     }
+    telemetry.shutdown(FLUSH).await;
     Ok(())
+}
+
+fn telemetry_config(args: &UpArgs) -> TelemetryConfig {
+    TelemetryConfig {
+        log_level: args.log.clone(),
+        otlp_endpoint: args.otlp_endpoint.clone(),
+        ..TelemetryConfig::default()
+    }
 }
 
 fn prepare(data: &Path) -> anyhow::Result<PathBuf> {

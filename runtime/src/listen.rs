@@ -1,4 +1,6 @@
-//! Listeners: an accept loop of our own with limits, over HTTP/1 and HTTP/2.
+//! Listeners: an accept loop of our own with limits, over HTTP/1 and HTTP/2, with TLS or without.
+
+mod counted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,17 +8,22 @@ use std::time::Duration;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 
-use crate::tasks::Tasks;
+use crate::tasks::{Shutdown, Tasks};
+use counted::Counted;
 
 /// Connections of one listener at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 10_000;
-/// A client that has not sent its headers by then is dropped.
+/// A client that has not finished its handshake, or not sent its headers, by then is dropped.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+/// What tells HTTP/1 from HTTP/2 is within as many bytes.
+const PREFACE_BYTES: u64 = 24;
 /// Clients before PySpark 4.3 neither ping nor set deadlines: without this a lost connection hangs them for ever.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_DEADLINE: Duration = Duration::from_secs(20);
@@ -26,32 +33,58 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 const MAX_STREAMS: u32 = 1_000;
 
+/// Why a connection ended before its client ended it.
+type Ended = Box<dyn std::error::Error + Send + Sync>;
+
 /// Serves `routes` on `listener` until the tasks drain, and lets open calls finish until they abort. `name` is a
 /// metric label.
 pub fn serve(name: &'static str, listener: TcpListener, routes: Router, tasks: &Tasks) {
+    accept(name, listener, None, routes, tasks);
+}
+
+/// As [`serve`], with TLS. The configuration may follow reloads; ALPN is set here.
+pub fn serve_tls(
+    name: &'static str,
+    listener: TcpListener,
+    tls: &ServerConfig,
+    routes: Router,
+    tasks: &Tasks,
+) {
+    let mut tls = tls.clone();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    accept(
+        name,
+        listener,
+        Some(TlsAcceptor::from(Arc::new(tls))),
+        routes,
+        tasks,
+    );
+}
+
+fn accept(
+    name: &'static str,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    routes: Router,
+    tasks: &Tasks,
+) {
     let (owner, room) = (tasks.clone(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
-    let graceful = GracefulShutdown::new();
     tasks.spawn(name, async move {
         let draining = owner.shutdown().clone();
         loop {
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-                break;
-            };
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = draining.draining() => break,
+                accepted = next(&listener, &room) => accepted,
+                () = draining.draining() => return,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let connection = connection(stream, routes.clone());
-                    let watched = graceful.watch(connection);
+                Ok((stream, place)) => {
+                    let (tls, routes, shutdown) = (tls.clone(), routes.clone(), owner.shutdown().clone());
+                    let open = Open::count(name, place);
                     owner.spawn("client connection", async move {
-                        metrics::gauge!("berth_connections", "listener" => name).increment(1);
-                        if let Err(error) = watched.await {
-                            tracing::debug!(listener = name, %error, "a client connection ended");
+                        if let Err(error) = admit(stream, tls, routes, &shutdown).await {
+                            tracing::debug!(listener = name, error, "a client connection ended");
                         }
-                        metrics::gauge!("berth_connections", "listener" => name).decrement(1);
-                        drop(place);
+                        drop(open);
                     });
                 }
                 Err(error) => {
@@ -60,21 +93,83 @@ pub fn serve(name: &'static str, listener: TcpListener, routes: Router, tasks: &
                 }
             }
         }
-        drop(listener);
-        graceful.shutdown().await;
     });
 }
 
-type Connection = hyper_util::server::conn::auto::Connection<
-    'static,
-    TokioIo<TcpStream>,
-    TowerToHyperService<Router>,
-    TokioExecutor,
->;
+/// The next connection, once there is room for it.
+async fn next(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(room).acquire_owned().await;
+    let place = place.map_err(std::io::Error::other)?;
+    Ok((listener.accept().await?.0, place))
+}
 
-fn connection(stream: TcpStream, routes: Router) -> Connection {
+/// A connection in the count, until it is dropped on whatever path.
+struct Open {
+    name: &'static str,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn count(name: &'static str, place: OwnedSemaphorePermit) -> Self {
+        metrics::gauge!("berth_connections", "listener" => name).increment(1);
+        Self { name, _place: place }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        metrics::gauge!("berth_connections", "listener" => self.name).decrement(1);
+    }
+}
+
+async fn admit(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    routes: Router,
+    shutdown: &Shutdown,
+) -> Result<(), Ended> {
     // A socket without this option still works, a little slower.
     let _slower = stream.set_nodelay(true);
+    match tls {
+        None => speak(stream, routes, shutdown).await,
+        Some(tls) => {
+            let stream = tokio::time::timeout(HEADER_DEADLINE, tls.accept(stream)).await??;
+            speak(stream, routes, shutdown).await
+        }
+    }
+}
+
+async fn speak<S>(stream: S, routes: Router, shutdown: &Shutdown) -> Result<(), Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (stream, read) = Counted::new(stream);
+    let builder = builder();
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    tokio::pin!(connection);
+    // The library's header deadline begins once it knows the version; a client could stay silent before.
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = tokio::time::sleep(HEADER_DEADLINE) => {}
+        () = shutdown.draining() => {}
+    }
+    if !shutdown.is_draining() {
+        if read.bytes() < PREFACE_BYTES {
+            return Err("the client did not say what it speaks in time".into());
+        }
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = shutdown.draining() => {}
+        }
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}
+
+fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -89,6 +184,7 @@ fn connection(stream: TcpStream, routes: Router) -> Connection {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS);
     builder
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
-        .into_owned()
 }
+
+#[cfg(test)]
+mod tests;

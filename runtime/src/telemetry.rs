@@ -1,89 +1,178 @@
-//! Logs and metrics of a process.
+//! Logs, traces and metrics of a process, set up once in `main`.
 
+mod otlp;
+mod recorder;
+pub mod trace;
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use opentelemetry::trace::TracerProvider as _;
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use crate::tasks::Tasks;
+use otlp::Exporter;
+pub use recorder::Recorder;
 
-/// Bounds of histograms in seconds: from a proxied call to a cold start.
-const SECONDS: &[f64] = &[
-    0.000_25, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-];
-/// Histograms keep every sample until they are drained.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// A log file larger than this is put aside when a process starts.
+const MAX_LOG_BYTES: u64 = 64 << 20;
 
-/// Why telemetry cannot be set up.
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What a process tells, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// How log lines look: "text" or "json".
+    pub log_format: LogFormat,
+    /// What is logged: a level, or levels by module as in "info,berth_broker=debug".
+    pub log_level: String,
+    /// Where logs go; standard error if absent.
+    pub log_file: Option<PathBuf>,
+    /// OTLP endpoint (gRPC) that gets traces, such as "http://127.0.0.1:4317"; no traces if absent.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self {
+            log_format: LogFormat::default(),
+            log_level: "info".to_owned(),
+            log_file: None,
+            otlp_endpoint: None,
+        }
+    }
+}
+
+/// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The filter is not one.
-    #[error(
-        "the log filter {filter:?} is not one: {reason}; write it like 'info' or 'berth_broker=debug,info'"
-    )]
-    Filter {
+    /// The log level is not one.
+    #[error("log-level '{level}' is not understood: {source}; write a level such as 'info'")]
+    Level {
         /// What was given.
-        filter: String,
-        /// What is wrong with it.
+        level: String,
+        /// Why it is refused.
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The log file cannot be written.
+    #[error("the log file {path} cannot be written: {source}")]
+    LogFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The exporter of traces could not be started.
+    #[error("traces cannot be sent to {endpoint}: {reason}; check otlp-endpoint")]
+    Otlp {
+        /// The endpoint.
+        endpoint: String,
+        /// What the library said.
         reason: String,
     },
-    /// It is set up already, or the recorder refuses the buckets.
-    #[error("telemetry cannot be set up: {0}")]
-    Setup(String),
+    /// Something else took the process's log or metrics before.
+    #[error("telemetry is set up already: {0}")]
+    Twice(String),
 }
 
-/// What is recorded, as Prometheus reads it.
-#[derive(Clone)]
-pub struct Recorder(PrometheusHandle);
-
-impl std::fmt::Debug for Recorder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Recorder")
-    }
+/// Telemetry of the process. Call [`Telemetry::shutdown`] last.
+#[derive(Debug)]
+pub struct Telemetry {
+    recorder: Recorder,
+    exporter: Option<Exporter>,
 }
 
-impl Recorder {
-    /// The metrics in the text format.
-    pub fn render(&self) -> String {
-        self.0.render()
-    }
-
-    /// Drains histograms until the tasks drain. Without it they grow without bound.
-    pub fn keep_up(&self, tasks: &Tasks) {
-        let handle = self.0.clone();
-        let draining = tasks.shutdown().clone();
-        tasks.spawn("metrics upkeep", async move {
-            let mut ticks = tokio::time::interval(UPKEEP);
-            loop {
-                tokio::select! {
-                    _ = ticks.tick() => handle.run_upkeep(),
-                    () = draining.draining() => return,
-                }
-            }
-        });
-    }
-}
-
-/// Logs what `filter` lets through to standard error, and starts recording metrics. Once a process.
+/// Sets up logs, metrics and, with an endpoint, traces under the service name `service`.
 ///
 /// # Errors
-/// [`TelemetryError`].
-pub fn init(filter: &str) -> Result<Recorder, TelemetryError> {
-    let parsed = EnvFilter::try_new(filter).map_err(|error| TelemetryError::Filter {
-        filter: filter.to_owned(),
-        reason: error.to_string(),
+/// [`TelemetryError`]; nothing is set up then, but a second call may fail.
+pub fn init(config: &TelemetryConfig, service: &'static str) -> Result<Telemetry, TelemetryError> {
+    let filter = EnvFilter::try_new(&config.log_level).map_err(|source| TelemetryError::Level {
+        level: config.log_level.clone(),
+        source,
     })?;
-    let setup = |error: String| TelemetryError::Setup(error);
-    tracing_subscriber::fmt()
-        .with_env_filter(parsed)
-        .with_writer(std::io::stderr)
+    let logs = logs(config)?;
+    let exporter = config
+        .otlp_endpoint
+        .as_deref()
+        .map(|endpoint| Exporter::start(endpoint, service))
+        .transpose()?;
+    let traces = exporter.as_ref().map(|exporter| {
+        let tracer = exporter.provider().tracer("berth");
+        tracing_opentelemetry::layer().with_tracer(tracer)
+    });
+    let subscriber = tracing_subscriber::registry()
+        .with(logs)
+        .with(traces)
+        .with(filter);
+    subscriber
         .try_init()
-        .map_err(|error| setup(error.to_string()))?;
-    let builder = PrometheusBuilder::new()
-        .set_buckets(SECONDS)
-        .map_err(|error| setup(error.to_string()))?;
-    builder
-        .install_recorder()
-        .map(Recorder)
-        .map_err(|error| setup(error.to_string()))
+        .map_err(|error| TelemetryError::Twice(error.to_string()))?;
+    let recorder = Recorder::install().map_err(|error| TelemetryError::Twice(error.to_string()))?;
+    Ok(Telemetry { recorder, exporter })
 }
+
+impl Telemetry {
+    /// The process's metrics.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Sends what is left of the traces, for at most `patience`.
+    pub async fn shutdown(self, patience: Duration) {
+        let Some(exporter) = self.exporter else { return };
+        // The exporter blocks its thread; this one may be the only worker of the runtime.
+        let sent = tokio::task::spawn_blocking(move || exporter.shutdown(patience)).await;
+        if let Err(error) = sent {
+            tracing::warn!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+fn logs(config: &TelemetryConfig) -> Result<Box<dyn Layer<Registry> + Send + Sync>, TelemetryError> {
+    use std::io::IsTerminal as _;
+    let file = config.log_file.as_deref().map(open).transpose()?;
+    let colours = file.is_none() && std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let layer = tracing_subscriber::fmt::layer().with_ansi(colours);
+    Ok(match (config.log_format, file) {
+        (LogFormat::Text, None) => layer.with_writer(std::io::stderr).boxed(),
+        (LogFormat::Text, Some(file)) => layer.with_writer(Arc::new(file)).boxed(),
+        (LogFormat::Json, None) => layer.json().with_writer(std::io::stderr).boxed(),
+        (LogFormat::Json, Some(file)) => layer.json().with_writer(Arc::new(file)).boxed(),
+    })
+}
+
+fn open(path: &Path) -> Result<File, TelemetryError> {
+    let opened = || {
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        if std::fs::metadata(path).is_ok_and(|file| file.len() > MAX_LOG_BYTES) {
+            std::fs::rename(path, path.with_extension("log.old"))?;
+        }
+        OpenOptions::new().create(true).append(true).open(path)
+    };
+    opened().map_err(|source| TelemetryError::LogFile {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests;
