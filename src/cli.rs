@@ -1,10 +1,13 @@
 //! What can be typed.
 
+use std::io::Write;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::{commands, up};
+use crate::config::{self, Config, Key, Layers, Role, assignment};
+use crate::{commands, process};
 
 /// High-availability session broker for Apache Spark.
 #[derive(Debug, Parser)]
@@ -18,6 +21,12 @@ pub(crate) struct Cli {
 enum Command {
     /// Runs a whole one-node Berth: store, agent and broker in one process.
     Up(Box<UpArgs>),
+    /// Runs a broker against etcd.
+    Broker(ConfigArgs),
+    /// Runs the agent of a node against etcd. SIGTERM leaves its drivers to its next run.
+    Agent(ConfigArgs),
+    /// Prints the effective configuration, with the place that each value came from.
+    Config(ShowArgs),
     /// Lists sessions.
     Sessions(ClientArgs),
     /// Lists nodes with what they have free.
@@ -41,51 +50,134 @@ enum Command {
     },
 }
 
+/// Where settings come from besides the environment.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file, TOML.
+    #[arg(long, short, env = "BERTH_CONFIG")]
+    config: Option<PathBuf>,
+    /// Sets one setting, such as broker.hold-seconds=60; may be given again.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
+    sets: Vec<(Key, toml::Value)>,
+}
+
+impl ConfigArgs {
+    /// The file, the environment and the flags, with `named` flags before those of `--set`.
+    fn layers(self, named: Vec<(String, Key, toml::Value)>) -> anyhow::Result<Layers> {
+        let sets = self
+            .sets
+            .into_iter()
+            .map(|(key, value)| ("--set".to_owned(), key, value));
+        Layers::gather(
+            self.config.as_deref(),
+            std::env::vars(),
+            named.into_iter().chain(sets),
+        )
+    }
+}
+
+/// Flags of `berth up`, each a short form of a setting.
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
-    /// Where the store, blobs, certificates and logs are kept.
-    #[arg(long, env = "BERTH_DATA_DIR", default_value = "berth-data")]
-    pub(crate) data_dir: PathBuf,
-    /// Python with PySpark 4 for the drivers.
-    #[arg(long, env = "BERTH_PYTHON", default_value = "python3")]
-    pub(crate) python: PathBuf,
-    /// Address of Spark Connect and of the native API; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:15002")]
-    pub(crate) connect: std::net::SocketAddr,
+    /// Where the store, blobs, certificates and logs are kept; berth-data if absent.
+    #[arg(long, env = "BERTH_DATA_DIR")]
+    data_dir: Option<String>,
+    /// Python with PySpark 4 for the drivers; python3 if absent.
+    #[arg(long, env = "BERTH_PYTHON")]
+    python: Option<String>,
+    /// Address of Spark Connect and of the native API; port 0 takes a free one. Each address has its default port.
+    #[arg(long)]
+    connect: Option<String>,
+    /// Address of Livy's REST API.
+    #[arg(long)]
+    livy: Option<String>,
     /// Address of the admin pages.
-    #[arg(long, default_value = "127.0.0.1:8900")]
-    pub(crate) admin: std::net::SocketAddr,
+    #[arg(long)]
+    admin: Option<String>,
     /// Address of the agent.
-    #[arg(long, default_value = "127.0.0.1:7450")]
-    pub(crate) agent: std::net::SocketAddr,
+    #[arg(long)]
+    agent: Option<String>,
     /// Started drivers to keep ready.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) warm: u32,
+    #[arg(long)]
+    warm: Option<u32>,
     /// Spark master of the drivers.
-    #[arg(long, default_value = "local[2]")]
-    pub(crate) master: String,
+    #[arg(long)]
+    master: Option<String>,
     /// Heap of each driver.
-    #[arg(long, default_value = "1g")]
-    pub(crate) heap: String,
+    #[arg(long)]
+    heap: Option<String>,
     /// Memory that drivers may reserve together, in MiB; 80 % of the machine's if absent.
     #[arg(long)]
-    pub(crate) memory_mib: Option<u64>,
+    memory_mib: Option<u32>,
     /// Sessions that one tenant may have at once.
-    #[arg(long, default_value_t = 1000)]
-    pub(crate) max_sessions: u64,
-    /// What is logged, as in RUST_LOG.
-    #[arg(long, env = "BERTH_LOG", default_value = "info")]
-    pub(crate) log: String,
-    /// OTLP endpoint (gRPC) that gets traces, such as http://127.0.0.1:4317; no traces if absent.
-    #[arg(long, env = "BERTH_OTLP_ENDPOINT")]
-    pub(crate) otlp_endpoint: Option<String>,
+    #[arg(long)]
+    max_sessions: Option<u32>,
+    /// What is logged: a level, or levels by module.
+    #[arg(long, env = "BERTH_LOG")]
+    log: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl UpArgs {
+    fn layers(self) -> anyhow::Result<Layers> {
+        let profile = |name| ["agent", "profiles", "default", name].map(str::to_owned).to_vec();
+        let key = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect::<Key>();
+        let number = |value: u32| toml::Value::Integer(value.into());
+        let bytes = |mib: u32| toml::Value::Integer(i64::from(mib) << 20);
+        let text = toml::Value::String;
+        let flags = [
+            ("--data-dir", key(&["data-dir"]), self.data_dir.map(text)),
+            ("--python", key(&["agent", "python"]), self.python.map(text)),
+            ("--connect", key(&["listen", "connect"]), self.connect.map(text)),
+            ("--livy", key(&["listen", "livy"]), self.livy.map(text)),
+            ("--admin", key(&["listen", "admin"]), self.admin.map(text)),
+            ("--agent", key(&["listen", "agent"]), self.agent.map(text)),
+            ("--warm", profile("warm"), self.warm.map(number)),
+            ("--master", profile("master"), self.master.map(text)),
+            ("--heap", profile("heap"), self.heap.map(text)),
+            (
+                "--memory-mib",
+                key(&["agent", "memory-capacity-bytes"]),
+                self.memory_mib.map(bytes),
+            ),
+            (
+                "--max-sessions",
+                key(&["broker", "default-limits", "sessions"]),
+                self.max_sessions.map(number),
+            ),
+            ("--log", key(&["telemetry", "log-level"]), self.log.map(text)),
+        ];
+        let given = flags
+            .into_iter()
+            .filter_map(|(flag, key, value)| Some((flag.to_owned(), key, value?)));
+        self.config.layers(given.collect())
+    }
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// Which process is asked about.
+    #[arg(long, value_enum, default_value_t = Role::Up)]
+    role: Role,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ClientArgs {
-    /// Address of a broker.
+    /// Address of a broker; https where it has a certificate.
     #[arg(long, env = "BERTH_BROKER", default_value = "http://127.0.0.1:15002")]
     pub(crate) broker: String,
+    /// Token to show, where the broker asks for one. Better given as an environment variable.
+    #[arg(long, env = "BERTH_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// CA of the broker's certificate, PEM. Needed with https.
+    #[arg(long, env = "BERTH_CA")]
+    pub(crate) ca: Option<PathBuf>,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
@@ -131,7 +223,10 @@ pub(crate) enum Format {
 /// Runs what was typed.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        Command::Up(args) => up::run(*args).await,
+        Command::Up(args) => process::run(Role::Up, &args.layers()?).await,
+        Command::Broker(args) => process::run(Role::Broker, &args.layers(Vec::new())?).await,
+        Command::Agent(args) => process::run(Role::Agent, &args.layers(Vec::new())?).await,
+        Command::Config(args) => show(args),
         Command::Sessions(args) => commands::sessions(&args).await,
         Command::Nodes(args) => commands::nodes(&args).await,
         Command::Drivers(args) => commands::drivers(&args).await,
@@ -139,15 +234,29 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Explain(args) => commands::explain(&args.client, args.id).await,
         Command::Close(args) => commands::close(&args.client, args.id).await,
         Command::Drain(args) => commands::drain(&args.client, args.id, args.undo).await,
-        Command::Certs(args) => {
-            std::fs::create_dir_all(&args.directory)?;
-            Ok(berth_runtime::certs::make(&args.directory, &args.hosts)?)
-        }
+        Command::Certs(args) => certs(&args),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "berth", &mut std::io::stdout());
             Ok(())
         }
     }
+}
+
+fn show(args: ShowArgs) -> anyhow::Result<()> {
+    let layers = args.config.layers(Vec::new())?;
+    let config = Config::load(&layers, args.role)?;
+    let text = match args.output {
+        Format::Table => config::as_toml(&config, &layers)?,
+        Format::Json => config::as_json(&config, &layers)?,
+    };
+    Ok(writeln!(std::io::stdout(), "{}", text.trim_end())?)
+}
+
+fn certs(args: &CertsArgs) -> anyhow::Result<()> {
+    let directory = args.directory.display();
+    std::fs::create_dir_all(&args.directory)
+        .with_context(|| format!("{directory} cannot be written to; name another directory"))?;
+    Ok(berth_runtime::certs::make(&args.directory, &args.hosts)?)
 }
 
 #[cfg(test)]

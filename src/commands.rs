@@ -1,23 +1,13 @@
 //! The admin commands, over the native API.
 
-use anyhow::Context;
+mod client;
+
 use berth_proto::v1;
-use berth_proto::v1::berth_client::BerthClient;
+use client::client;
 use serde_json::json;
-use tonic::transport::Channel;
 
 use crate::cli::ClientArgs;
 use crate::output;
-
-async fn client(args: &ClientArgs) -> anyhow::Result<BerthClient<Channel>> {
-    let connected = BerthClient::connect(args.broker.clone()).await;
-    connected.with_context(|| {
-        format!(
-            "no broker answers at {}; start one with 'berth up' or name another with --broker",
-            args.broker
-        )
-    })
-}
 
 /// `berth sessions`
 pub(crate) async fn sessions(args: &ClientArgs) -> anyhow::Result<()> {
@@ -115,10 +105,14 @@ pub(crate) async fn brokers(args: &ClientArgs) -> anyhow::Result<()> {
     let rows = reply
         .brokers
         .into_iter()
-        .map(|broker| json!({ "id": broker.id, "admin": broker.admin_address, "version": broker.version }));
+        .map(|broker| {
+            json!({
+                "id": broker.id, "leader": broker.leader, "admin": broker.admin_address, "version": broker.version,
+            })
+        });
     Ok(output::rows(
         args.output,
-        &["id", "admin", "version"],
+        &["id", "leader", "admin", "version"],
         &rows.collect::<Vec<_>>(),
     )?)
 }

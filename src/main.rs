@@ -2,8 +2,9 @@
 
 mod cli;
 mod commands;
+mod config;
 mod output;
-mod up;
+mod process;
 
 use std::process::ExitCode;
 

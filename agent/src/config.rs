@@ -9,38 +9,38 @@ use serde::{Deserialize, Serialize};
 
 /// What an agent needs to know of its node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct AgentConfig {
-    /// The node's name, unique in the cluster and stable over restarts.
+    /// The node's name, unique in the cluster and stable over restarts; the host's name if absent.
     pub node_id: NodeId,
-    /// Where drivers keep their logs and scratch files. Needs room for shuffle data. One agent uses it at a time.
+    /// Where drivers keep their logs and scratch files; `agent` below the data directory if absent. Needs room for
+    /// shuffle data. One agent uses it at a time.
     pub state_dir: PathBuf,
     /// Where brokers reach this agent, `host:port`; the listening address if absent.
-    #[serde(default)]
     pub advertise_address: Option<String>,
     /// Bytes that drivers may reserve together; 80 % of the machine's memory if absent. Reservations never exceed
     /// it (I6). The embedded catalog needs 400 MiB beside it.
-    #[serde(default = "default_memory")]
     pub memory_capacity_bytes: u64,
     /// Drivers that may run at once, warm ones included.
-    #[serde(default = "default_slots")]
     pub driver_slots: u32,
     /// Seconds after which the node counts as lost when its agent is not heard of; at least 3.
-    #[serde(default = "default_lease_seconds")]
     pub lease_seconds: u64,
     /// Labels of the node that placement can ask for.
-    #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// A Python with PySpark 4.
     pub python: PathBuf,
     /// The Java of drivers; `JAVA_HOME` of the agent, or `java` on its path, if absent.
-    #[serde(default)]
     pub java_home: Option<PathBuf>,
     /// Where tables are known.
-    #[serde(default)]
     pub catalog: Catalog,
-    /// Recipes for drivers.
+    /// Recipes for drivers; one with the name `default` if none is given.
     pub profiles: BTreeMap<ProfileName, ProfileConfig>,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self::new(host_name(), PathBuf::new(), PathBuf::from("python3"))
+    }
 }
 
 /// Where the tables of a node's drivers are known.
@@ -138,6 +138,13 @@ impl AgentConfig {
     pub(crate) fn warehouse(&self) -> PathBuf {
         self.state_dir.join("warehouse")
     }
+}
+
+/// The host's name, as far as it is a node id.
+fn host_name() -> NodeId {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let local = || "local".parse().expect("a well-formed node id");
+    name.trim().parse().unwrap_or_else(|_unusable| local())
 }
 
 fn default_slots() -> u32 {

@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_runtime::admin::Probe;
 use berth_runtime::tasks::{Shutdown, Tasks};
 use berth_store::StoreRef;
 use tokio::net::TcpListener;
@@ -146,6 +147,22 @@ impl Agent {
                 () = tasks.draining() => {}
             }
         });
+    }
+
+    /// Whether sessions can be placed here.
+    pub fn readiness(&self) -> Probe {
+        let (lease, shutdown) = (Arc::clone(&self.lease), self.tasks.shutdown().clone());
+        Arc::new(move || {
+            if shutdown.is_draining() {
+                Some("the agent is stopping")
+            } else if !lease.is_held() {
+                Some("the store does not answer: the node's lease is not held")
+            } else if lease.record().draining {
+                Some("the node is draining")
+            } else {
+                None
+            }
+        })
     }
 
     /// Ends when the node is draining and no session is on it any more.

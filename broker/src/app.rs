@@ -1,38 +1,43 @@
 //! A broker, assembled: its own record, its routes, its end.
 
+mod identity;
+mod record;
+mod sessions_watch;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Router, middleware};
 use berth_core::ids::BrokerId;
-use berth_core::keys;
-use berth_core::record::{BrokerRecord, FORMAT, Record, SessionRecord};
 use berth_proto::DESCRIPTORS;
-use berth_runtime::clock::unix_millis;
+use berth_runtime::admin::Probe;
 use berth_runtime::tasks::{Shutdown, Tasks};
 use berth_store::blobs::Blobs;
 use berth_store::lease::Keeper;
-use berth_store::watch::{self, Change};
-use berth_store::{Entry, Event, LeaseId, StoreError, StoreRef, Txn};
-use futures_util::StreamExt;
+use berth_store::{StoreError, StoreRef};
 use rustls::ClientConfig;
 use tonic::service::Routes;
 use uuid::Uuid;
 
 use crate::config::BrokerConfig;
 use crate::dialects::connect::{Connect, ConnectConfig, service};
+use crate::dialects::livy::desk::Desk;
+use crate::dialects::livy::{self, LivyConfig};
 use crate::fleet::Fleet;
 use crate::ledger::Ledger;
 use crate::native::Native;
 use crate::sessions::Sessions;
 use crate::tunnel::Dialer;
+use record::register;
+use sessions_watch::follow;
 
 /// A running broker.
 #[derive(Debug)]
 pub struct Broker {
     tasks: Tasks,
-    lease: Keeper,
-    routes: Router,
+    lease: Arc<Keeper>,
+    connect: Router,
+    livy: Router,
 }
 
 impl Broker {
@@ -52,6 +57,7 @@ impl Broker {
         let id = new_id();
         let lease = register(&store, &id, admin_address, config.lease_seconds, &tasks).await?;
         let fleet = Fleet::new(Arc::clone(&store), Dialer::new(tls));
+        fleet.follow(&tasks);
         let ledger = Arc::new(Ledger::new(Arc::clone(&store), blobs));
         let sessions = Sessions::new(
             id,
@@ -77,14 +83,42 @@ impl Broker {
             ConnectConfig::default(),
             tasks.clone(),
         );
+        let desk = Desk::new(
+            Arc::clone(&sessions) as _,
+            Arc::clone(&store),
+            tasks.clone(),
+            LivyConfig::default(),
+        );
+        let livy = livy::router(Arc::new(desk)).layer(middleware::from_fn(identity::livy));
         let native = Native::server(Arc::clone(&store), fleet, ledger, sessions);
-        let routes = grpc(native).merge(service(connect));
-        Ok(Self { tasks, lease, routes })
+        let native = grpc(native).layer(middleware::from_fn(identity::operator));
+        let connect = service(connect).layer(middleware::from_fn(identity::connect));
+        Ok(Self {
+            tasks,
+            lease: Arc::new(lease),
+            connect: native.merge(connect),
+            livy,
+        })
     }
 
     /// What is served on the Spark Connect port: that dialect and the native API.
-    pub fn routes(&self) -> Router {
-        self.routes.clone()
+    pub fn connect_routes(&self) -> Router {
+        self.connect.clone()
+    }
+
+    /// What is served on the Livy port.
+    pub fn livy_routes(&self) -> Router {
+        self.livy.clone()
+    }
+
+    /// Whether new clients should be sent here.
+    pub fn readiness(&self) -> Probe {
+        let (lease, shutdown) = (Arc::clone(&self.lease), self.tasks.shutdown().clone());
+        Arc::new(move || match (shutdown.is_draining(), lease.is_held()) {
+            (true, _) => Some("the broker is stopping"),
+            (false, false) => Some("the store does not answer: the broker's lease is not held"),
+            (false, true) => None,
+        })
     }
 
     /// Ends the broker: what runs may finish within `patience`, then its record goes.
@@ -115,72 +149,4 @@ fn grpc(native: berth_proto::v1::berth_server::BerthServer<Native>) -> Router {
         Err(error) => tracing::warn!(%error, "the native API is served without reflection"),
     }
     routes.routes().into_axum_router()
-}
-
-/// Takes the broker's lease and keeps its record under it, whatever lease it is.
-async fn register(
-    store: &StoreRef,
-    id: &BrokerId,
-    admin_address: String,
-    lease_seconds: u64,
-    tasks: &Tasks,
-) -> Result<Keeper, StoreError> {
-    let record = BrokerRecord {
-        format: FORMAT,
-        id: id.clone(),
-        admin_address,
-        started_at: unix_millis(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    let keeper = Keeper::start(Arc::clone(store), Duration::from_secs(lease_seconds.max(3))).await?;
-    let mut states = keeper.states();
-    let mut written = put(store, &record, keeper.held().await).await?;
-    let (store, draining) = (Arc::clone(store), tasks.shutdown().clone());
-    tasks.spawn("broker record", async move {
-        loop {
-            tokio::select! {
-                changed = states.changed() => if changed.is_err() { return },
-                () = draining.draining() => return,
-            }
-            let state = *states.borrow_and_update();
-            let Some(lease) = state.held().filter(|lease| *lease != written) else {
-                continue;
-            };
-            match put(&store, &record, lease).await {
-                Ok(lease) => written = lease,
-                // The next renewal is the next occasion.
-                Err(error) => tracing::warn!(%error, "the broker's record was not written again"),
-            }
-        }
-    });
-    Ok(keeper)
-}
-
-async fn put(store: &StoreRef, record: &BrokerRecord, lease: LeaseId) -> Result<LeaseId, StoreError> {
-    let put = Txn::new().put_leased(keys::broker(&record.id), record.encode(), lease);
-    store.txn(put).await.map(|_| lease)
-}
-
-/// Tells the sessions of every change that others make, for ever.
-async fn follow(store: StoreRef, sessions: Arc<Sessions>) {
-    let mut changes = watch::follow(store, keys::SESSIONS);
-    while let Some(change) = changes.next().await {
-        match change {
-            Change::Snapshot(entries, _) => entries.iter().for_each(|entry| tell(&sessions, entry)),
-            Change::Batch(batch) => {
-                for event in &batch.events {
-                    if let Event::Put(entry) = event {
-                        tell(&sessions, entry);
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn tell(sessions: &Sessions, entry: &Entry) {
-    match SessionRecord::decode(&entry.key, &entry.value) {
-        Ok(record) => sessions.on_change(&record),
-        Err(error) => tracing::warn!(%error, "a session's record is not understood"),
-    }
 }

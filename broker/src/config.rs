@@ -8,23 +8,19 @@ use serde::{Deserialize, Serialize};
 
 /// What a broker needs to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct BrokerConfig {
     /// Tenant of users that no rule gives another one.
     pub default_tenant: TenantId,
     /// Profile of sessions that ask for none.
     pub default_profile: ProfileName,
     /// Seconds for which a call waits while its session is placed or recovered. Spark Connect clients wait 10 min.
-    #[serde(default = "default_hold_seconds")]
     pub hold_seconds: u64,
     /// Seconds after which a broker that is not heard of counts as lost; at least 3.
-    #[serde(default = "default_lease_seconds")]
     pub lease_seconds: u64,
     /// Limits of tenants without limits of their own.
-    #[serde(default)]
     pub default_limits: Limits,
     /// Limits by tenant.
-    #[serde(default)]
     pub tenants: BTreeMap<TenantId, Limits>,
 }
 
@@ -35,10 +31,15 @@ impl BrokerConfig {
     }
 }
 
-fn default_hold_seconds() -> u64 {
-    300
-}
-
-fn default_lease_seconds() -> u64 {
-    10
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            default_tenant: "default".parse().expect("a well-formed tenant id"),
+            default_profile: "default".parse().expect("a well-formed profile name"),
+            hold_seconds: 300,
+            lease_seconds: 10,
+            default_limits: Limits::default(),
+            tenants: BTreeMap::new(),
+        }
+    }
 }

@@ -23,7 +23,7 @@ use crate::dialects::connect::backend::{Ended, Intent, Refusal, Ticket};
 /// Payloads up to this size are in their record.
 const INLINE_BYTES: usize = 32 << 10;
 /// Answers up to this size are kept for a client that asks again.
-const MAX_ANSWER_BYTES: usize = 1 << 20;
+const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Entries of one session. Beyond it, recovery would take minutes.
 const MAX_ENTRIES: u64 = 10_000;
 /// Appends that lose a race against another one of the same session try again so often.
@@ -173,13 +173,21 @@ impl Ledger {
             .await
             .map_err(unavailable)?;
         let seq = pointer.and_then(|entry| std::str::from_utf8(&entry.value).ok()?.parse().ok());
-        let Some(seq) = seq else { return Ok(None) };
+        match seq {
+            Some(seq) => self.entry(session, seq).await,
+            None => Ok(None),
+        }
+    }
+
+    /// One entry of a session's lineage.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn entry(&self, session: SessionId, seq: u64) -> Result<Option<LineageEntry>, Refusal> {
         let key = keys::lineage(session, seq);
         let stored = self.store.get(&key).await.map_err(unavailable)?;
-        stored
-            .map(|stored| LineageEntry::decode(&key, &stored.value))
-            .transpose()
-            .map_err(unavailable)
+        let entry = stored.map(|stored| LineageEntry::decode(&key, &stored.value));
+        entry.transpose().map_err(unavailable)
     }
 
     /// The lineage of a session, in order.

@@ -74,10 +74,6 @@ impl Native {
         }
     }
 
-    async fn nodes(&self) -> Result<Vec<Node>, Status> {
-        self.fleet.nodes().await.map_err(away)
-    }
-
     async fn drivers_of(&self, node: &Node) -> Vec<v1::Driver> {
         let listed = self
             .fleet
@@ -292,7 +288,7 @@ impl Berth for Native {
         &self,
         _: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesReply>, Status> {
-        let nodes = self.nodes().await?.iter().map(describe_node).collect();
+        let nodes = self.fleet.nodes().iter().map(describe_node).collect();
         Ok(Response::new(v1::ListNodesReply { nodes }))
     }
 
@@ -301,7 +297,7 @@ impl Berth for Native {
         request: Request<v1::DrainNodeRequest>,
     ) -> Result<Response<v1::DrainNodeReply>, Status> {
         let request = request.into_inner();
-        let nodes = self.nodes().await?;
+        let nodes = self.fleet.nodes();
         let node = nodes.iter().find(|node| node.record.id.as_str() == request.id);
         let node = node.ok_or_else(|| {
             Status::not_found(format!("no node {}; list them with 'berth nodes'", request.id))
@@ -322,7 +318,7 @@ impl Berth for Native {
         &self,
         _: Request<v1::ListDriversRequest>,
     ) -> Result<Response<v1::ListDriversReply>, Status> {
-        let nodes = self.nodes().await?;
+        let nodes = self.fleet.nodes();
         let listed = futures_util::future::join_all(nodes.iter().map(|node| self.drivers_of(node))).await;
         Ok(Response::new(v1::ListDriversReply {
             drivers: listed.into_iter().flatten().collect(),

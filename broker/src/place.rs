@@ -1,25 +1,28 @@
 //! Brings a session to a driver: fence the old place, choose a node, reserve, rebuild.
+//!
+//! A Connect session is rebuilt from its recorded requests ([`connect`]), a code session from its statements
+//! ([`code`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod choose;
+mod code;
+pub(crate) mod connect;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::ids::{DriverId, NodeId};
-use berth_core::lineage::replay::{self, Step as Replay};
-use berth_core::lineage::{LineageEntry, Outcome};
-use berth_core::placement::{Decision, place};
-use berth_core::record::{NodeRecord, Placement, SessionRecord, SessionState};
+use berth_core::record::{Dialect, NodeRecord, Placement, SessionRecord, SessionState};
 use berth_core::session::{Fence, fence};
-use berth_core::wire;
 use berth_proto::agent as api;
 use berth_proto::agent::reserve_reply::Is;
-use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::dialects::connect::backend::{Refusal, Route, Ticket};
-use crate::dialects::connect::{Rebuilt, Step, rebuild};
-use crate::fleet::{Fleet, Node};
+use crate::dialects::connect::backend::{Refusal, Route};
+use crate::fleet::Fleet;
 use crate::ledger::{Ledger, unavailable};
+use choose::Choice;
+use code::Poison;
 
 /// How long to wait before looking for room, or for the end of a lease, again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -59,11 +62,28 @@ pub(crate) enum Unprepared {
 /// Places sessions.
 #[derive(Debug)]
 pub(crate) struct Placer {
-    pub(crate) fleet: Arc<Fleet>,
-    pub(crate) ledger: Arc<Ledger>,
+    fleet: Arc<Fleet>,
+    ledger: Arc<Ledger>,
+    poison: Poison,
+}
+
+/// What a rebuild made, for the session's history.
+struct Made {
+    server_session_id: String,
+    replayed: u64,
+    lost: Vec<String>,
 }
 
 impl Placer {
+    /// A placer on the nodes of `fleet`.
+    pub(crate) fn new(fleet: Arc<Fleet>, ledger: Arc<Ledger>) -> Self {
+        Self {
+            fleet,
+            ledger,
+            poison: Poison::default(),
+        }
+    }
+
     /// Prepares a driver for the record's epoch, which this broker is placing.
     pub(crate) async fn prepare(
         &self,
@@ -134,15 +154,16 @@ impl Placer {
         record: &Arc<SessionRecord>,
         tried: &BTreeSet<NodeId>,
     ) -> Result<Prepared, (Option<NodeId>, Miss)> {
-        let (node, memory, confs) = self.choose(record, tried).await.map_err(|miss| (None, miss))?;
-        let id = node.id.clone();
+        let choice = self.choose(record, tried).map_err(|miss| (None, miss))?;
+        let (node, id) = (choice.node.clone(), choice.node.id.clone());
         let prepared = async {
-            let endpoint = self.reserve(record, &node, memory).await?;
-            let rebuilt = self.rebuild(record, &node, &endpoint, &confs).await;
-            rebuilt.map_err(|miss| match miss {
-                Miss::Again(reason) => Miss::Spent(reason),
-                Miss::Spent(_) | Miss::Never(_) => miss,
-            })
+            let endpoint = self.reserve(record, &choice).await?;
+            self.rebuild(record, &choice, &endpoint)
+                .await
+                .map_err(|miss| match miss {
+                    Miss::Again(reason) => Miss::Spent(reason),
+                    Miss::Spent(_) | Miss::Never(_) => miss,
+                })
         };
         let missed = match prepared.await {
             Ok(prepared) => return Ok(prepared),
@@ -174,62 +195,16 @@ impl Placer {
         }
     }
 
-    async fn choose(
-        &self,
-        record: &SessionRecord,
-        tried: &BTreeSet<NodeId>,
-    ) -> Result<(NodeRecord, u64, BTreeMap<String, String>), Miss> {
-        let nodes = self
-            .fleet
-            .nodes()
-            .await
-            .map_err(|error| Miss::Again(error.to_string()))?;
-        let nodes: Vec<Node> = nodes
-            .into_iter()
-            .filter(|node| !tried.contains(&node.record.id))
-            .collect();
-        let offers: BTreeMap<_, _> = nodes
-            .iter()
-            .filter_map(|node| Some((&node.record.id, node.view(&record.profile)?)))
-            .collect();
-        let memory = match record.memory_bytes {
-            0 => offers.values().map(|(_, memory)| *memory).max().unwrap_or(0),
-            asked => asked,
-        };
-        let views = offers
-            .iter()
-            .map(|(id, (view, _))| ((*id).clone(), view.clone()))
-            .collect();
-        let chosen = match place(memory, &views, rand::random::<u64>) {
-            Decision::Placed { node, .. } => node,
-            Decision::Queued { reason } => return Err(Miss::Again(reason)),
-            Decision::Rejected { reason } => return Err(Miss::Never(Refusal::Denied { reason })),
-        };
-        let node = nodes.into_iter().find(|node| node.record.id == chosen);
-        let node = node.ok_or_else(|| Miss::Again("the chosen node has just gone".to_owned()))?;
-        let offered = node.load.iter().flat_map(|load| &load.profiles);
-        let offered = offered.filter(|offered| offered.name == record.profile.as_str());
-        let mut confs: BTreeMap<String, String> = offered
-            .flat_map(|offered| offered.session_confs.clone())
-            .collect();
-        confs.extend(record.confs.clone());
-        Ok((node.record, memory, confs))
-    }
-
-    async fn reserve(
-        &self,
-        record: &SessionRecord,
-        node: &NodeRecord,
-        memory_bytes: u64,
-    ) -> Result<api::Endpoint, Miss> {
+    async fn reserve(&self, record: &SessionRecord, choice: &Choice) -> Result<api::Endpoint, Miss> {
+        let node = &choice.node;
         let request = api::ReserveRequest {
             session_id: record.id.to_string(),
             epoch: record.epoch.get(),
             profile: record.profile.to_string(),
             tenant: record.tenant.to_string(),
-            share_key: String::new(),
-            memory_bytes,
-            static_confs: std::collections::HashMap::new(),
+            share_key: choice.share_key.clone(),
+            memory_bytes: choice.memory_bytes,
+            static_confs: choice.static_confs.clone(),
         };
         let mut agent = self.fleet.client(&node.address);
         let reserved = async {
@@ -257,34 +232,30 @@ impl Placer {
     async fn rebuild(
         &self,
         record: &Arc<SessionRecord>,
-        node: &NodeRecord,
+        choice: &Choice,
         endpoint: &api::Endpoint,
-        confs: &BTreeMap<String, String>,
     ) -> Result<Prepared, Miss> {
+        let node = &choice.node;
         let mut route = self.route(record, node, endpoint, "").map_err(Miss::Never)?;
-        let entries = self.ledger.entries(record.id).await.map_err(Miss::Never)?;
-        let steps = self.steps(&entries).await.map_err(Miss::Never)?;
-        let confs: Vec<_> = confs.clone().into_iter().collect();
-        let rebuilt = rebuild(route.clone(), &confs, steps).await;
-        let rebuilt = rebuilt.map_err(|error| Miss::Again(error.to_string()))?;
-        self.settle_unknown(&entries, &rebuilt)
-            .await
-            .map_err(Miss::Never)?;
-        route.upstream_server_session_id = rebuilt.server_session_id.as_str().into();
+        let made = match record.dialect {
+            Dialect::Livy => self.rebuild_code(&route).await?,
+            Dialect::Connect | Dialect::Kyuubi | Dialect::Hs2 | Dialect::Native => {
+                self.rebuild_connect(&route, &choice.session_confs).await?
+            }
+        };
+        route.upstream_server_session_id = made.server_session_id.as_str().into();
+        let driver = endpoint.driver_id.parse();
         let placement = Placement {
             node: node.id.clone(),
             incarnation: node.incarnation,
-            driver: endpoint
-                .driver_id
-                .parse()
-                .map_err(|error| Miss::Never(unavailable(error)))?,
-            server_session_id: rebuilt.server_session_id.clone(),
+            driver: driver.map_err(|error| Miss::Never(unavailable(error)))?,
+            server_session_id: made.server_session_id.clone(),
         };
         Ok(Prepared {
             node: node.clone(),
             placement,
             route,
-            what: describe(node, &rebuilt, &replay::lost(&entries)),
+            what: describe(choice, &made),
         })
     }
 
@@ -306,59 +277,15 @@ impl Placer {
                 .driver(&node.address, driver, &endpoint.connect_token),
             upstream_session_id: record.id.upstream(record.epoch),
             upstream_server_session_id: server_session_id.into(),
+            agent: node.address.as_str().into(),
         })
     }
-
-    async fn steps(&self, entries: &[LineageEntry]) -> Result<Vec<Step>, Refusal> {
-        let mut steps = Vec::new();
-        for step in replay::plan(entries) {
-            steps.push(match step {
-                Replay::Send(entry) => Step {
-                    entry: entry.clone(),
-                    request: self.ledger.payload(&entry.payload).await?,
-                },
-                Replay::DropTempView { entry, name } => Step {
-                    entry: entry.clone(),
-                    request: drop_temp_view(name),
-                },
-            });
-        }
-        Ok(steps)
-    }
-
-    /// Writes down how entries ended whose outcome nobody knew before they were replayed.
-    async fn settle_unknown(&self, entries: &[LineageEntry], rebuilt: &Rebuilt) -> Result<(), Refusal> {
-        for (seq, ended) in &rebuilt.ended {
-            let unknown = entries
-                .iter()
-                .find(|entry| entry.seq == *seq && entry.outcome == Outcome::Unknown);
-            if let Some(entry) = unknown {
-                let ticket = Ticket {
-                    session: entry.session,
-                    seq: *seq,
-                    operation: entry.operation.clone(),
-                };
-                self.ledger.finish(&ticket, ended.clone()).await?;
-            }
-        }
-        Ok(())
-    }
 }
 
-/// An `ExecutePlanRequest` whose plan (3) is a root (1) with the catalog operation (200) `drop_temp_view` (15).
-pub(crate) fn drop_temp_view(name: &str) -> Bytes {
-    let mut message = Vec::new();
-    wire::append_string(&mut message, 1, name);
-    for number in [15, 200, 1, 3] {
-        let inner = std::mem::take(&mut message);
-        wire::append_bytes(&mut message, number, &inner);
-    }
-    message.into()
-}
-
-fn describe(node: &NodeRecord, rebuilt: &Rebuilt, pinned: &[String]) -> String {
-    let mut what = format!("placed on {}, {} changes replayed", node.id, rebuilt.replayed);
-    for lost in rebuilt.lost.iter().chain(pinned) {
+fn describe(choice: &Choice, made: &Made) -> String {
+    let (node, reason) = (&choice.node.id, choice.reason);
+    let mut what = format!("placed on {node}: {reason}; {} changes replayed", made.replayed);
+    for lost in &made.lost {
         what.push_str("; lost: ");
         what.push_str(lost);
     }

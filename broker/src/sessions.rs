@@ -3,12 +3,13 @@
 //! A broker remembers where the sessions that it serves are; everything else is in the store. Each change of a
 //! session's record compares the revision that was read, so that of several brokers one wins and the others follow.
 //!
-//! `admit` opens records and counts them, `settle` takes a session to its driver, `close` ends it, `backend` is what
-//! the dialect calls.
+//! `admit` opens records and counts them, `settle` takes a session to its driver, `close` ends it. `backend` is
+//! what the Connect dialect calls, `code` what Livy calls.
 
 mod admit;
 mod backend;
 mod close;
+pub(crate) mod code;
 mod settle;
 
 use std::collections::BTreeMap;
@@ -67,10 +68,7 @@ impl Sessions {
         ledger: Arc<Ledger>,
         tasks: Tasks,
     ) -> Arc<Self> {
-        let placer = Placer {
-            fleet: Arc::clone(&fleet),
-            ledger: Arc::clone(&ledger),
-        };
+        let placer = Placer::new(Arc::clone(&fleet), Arc::clone(&ledger));
         let (served, locks) = (Mutex::new(BTreeMap::new()), Mutex::new(BTreeMap::new()));
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),

@@ -8,7 +8,7 @@ use berth_core::admission::Limits;
 use berth_core::ids::{BrokerId, Epoch, SessionId};
 use berth_core::keys;
 use berth_core::record::{
-    BrokerRecord, CloseReason, FORMAT, Record, SessionRecord, SessionState, UsageRecord,
+    BrokerRecord, CloseReason, Dialect, FORMAT, Record, SessionRecord, SessionState, UsageRecord,
 };
 use berth_runtime::tasks::{Shutdown, Tasks};
 use berth_runtime::tls::{TlsFiles, install_provider};
@@ -93,8 +93,12 @@ fn wanted(client: Uuid) -> Wanted {
         session: SessionId::for_connect("u", client),
         owner: "u".to_owned(),
         tenant: None,
-        client_session: client,
+        dialect: Dialect::Connect,
+        client_id: client.to_string(),
+        name: None,
         profile: None,
+        confs: BTreeMap::new(),
+        memory_bytes: None,
     }
 }
 

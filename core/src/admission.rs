@@ -18,7 +18,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             sessions: 1_000,
-            memory_bytes: u64::MAX,
+            // No limit, as far as a configuration file can write it.
+            memory_bytes: i64::MAX.unsigned_abs(),
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Identity {
     pub user: Option<String>,
     /// The tenant that the user belongs to; `None` for the default.
     pub tenant: Option<String>,
+    /// True for who may see and change everybody's sessions.
+    pub operator: bool,
 }
 
 /// How callers are authenticated.
@@ -43,6 +45,16 @@ enum Shown {
     Token(String),
     Named { user: String, password: String },
     Unreadable,
+}
+
+impl Identity {
+    /// Somebody who did not say who they are, where nobody asks.
+    fn trusted() -> Self {
+        Self {
+            operator: true,
+            ..Self::default()
+        }
+    }
 }
 
 impl Authenticator {
@@ -67,10 +79,10 @@ impl Authenticator {
         match (self, shown(headers)) {
             (Self::Trust, Shown::Named { user, .. }) => Some(Identity {
                 user: Some(user),
-                tenant: None,
+                ..Identity::trusted()
             }),
             // Whatever else comes is meant for somebody else, as a token that a client sends to every server is.
-            (Self::Trust, Shown::Nothing | Shown::Token(_) | Shown::Unreadable) => Some(Identity::default()),
+            (Self::Trust, Shown::Nothing | Shown::Token(_) | Shown::Unreadable) => Some(Identity::trusted()),
             (Self::Tokens(tokens), Shown::Token(token)) => tokens.find(&token),
             (Self::Tokens(tokens), Shown::Named { user, password }) => tokens
                 .find(&password)

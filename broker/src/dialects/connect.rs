@@ -67,8 +67,8 @@ pub use service::service;
 pub struct Identity {
     /// The user.
     pub user: String,
-    /// The tenant that the user belongs to.
-    pub tenant: TenantId,
+    /// The tenant that the user belongs to; `None` for the default one.
+    pub tenant: Option<TenantId>,
 }
 
 /// What to do with a request that names another user than the authenticated one.

@@ -20,6 +20,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
+use berth_core::ids::TenantId;
 use desk::Desk;
 
 /// Limits and switches of the dialect.
@@ -45,8 +46,13 @@ impl Default for LivyConfig {
 
 /// Who calls, as the layer in front found out; put it into the request's extensions. Without it the caller is
 /// nobody, and owns what nobody owns.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller(pub String);
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The user; empty for nobody.
+    pub user: String,
+    /// The user's tenant; `None` for the default one.
+    pub tenant: Option<TenantId>,
+}
 
 /// The dialect's calls.
 pub fn router(desk: Arc<Desk>) -> Router {

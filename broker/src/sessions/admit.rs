@@ -1,11 +1,9 @@
 //! Opens a session's record, within the limits of its tenant (I5).
 
-use std::collections::BTreeMap;
-
 use berth_core::admission::admit;
-use berth_core::ids::{Epoch, TenantId};
+use berth_core::ids::{Epoch, ProfileName, TenantId};
 use berth_core::keys;
-use berth_core::record::{Dialect, FORMAT, Record, SessionRecord, SessionState, UsageRecord};
+use berth_core::record::{FORMAT, Record, SessionRecord, SessionState, UsageRecord};
 use berth_core::session::reopen;
 use berth_runtime::clock::unix_millis;
 use berth_store::{Compare, Txn};
@@ -69,6 +67,13 @@ impl Sessions {
             .unwrap_or_else(|| self.config.default_tenant.clone())
     }
 
+    /// What the session's driver reserves: what its client asked for, else what the nodes say of the profile. 0 as
+    /// long as no node is known; placement then takes the node's own figure.
+    fn memory_of(&self, wanted: &Wanted, profile: &ProfileName) -> u64 {
+        let asked = wanted.memory_bytes.map(|asked| asked.max(1));
+        asked.or_else(|| self.fleet.memory_of(profile)).unwrap_or(0)
+    }
+
     fn new_record(&self, wanted: &Wanted) -> Result<SessionRecord, Refusal> {
         let profile = match &wanted.profile {
             Some(name) => name.parse().map_err(|error| Refusal::Denied {
@@ -80,15 +85,15 @@ impl Sessions {
         Ok(SessionRecord {
             format: FORMAT,
             id: wanted.session,
-            dialect: Dialect::Connect,
+            dialect: wanted.dialect,
             owner: wanted.owner.clone(),
             tenant: self.tenant(wanted),
-            profile,
-            client_id: wanted.client_session.to_string(),
-            name: None,
+            profile: profile.clone(),
+            client_id: wanted.client_id.clone(),
+            name: wanted.name.clone(),
             server_session_id: Uuid::new_v4(),
-            memory_bytes: 0,
-            confs: BTreeMap::new(),
+            memory_bytes: self.memory_of(wanted, &profile),
+            confs: wanted.confs.clone(),
             created_at: now,
             epoch: Epoch::INITIAL,
             state: SessionState::Placing {

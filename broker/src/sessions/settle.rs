@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use berth_core::ids::{BrokerId, Epoch, SessionId};
 use berth_core::keys;
-use berth_core::record::{Cause, Placement, SessionRecord, SessionState};
+use berth_core::record::{Cause, Dialect, Placement, SessionRecord, SessionState};
 use berth_core::session::{leave, let_go, placed, take_over};
 use berth_proto::agent as api;
 use berth_runtime::clock::unix_millis;
 use tokio::time::Instant;
 
-use super::{Read, Served, Sessions, lock};
+use super::{Read, Served, Sessions, lock, stopping};
 use crate::dialects::connect::backend::{Refusal, Route, Wanted};
 use crate::dialects::connect::rebuild;
 use crate::ledger::unavailable;
@@ -30,6 +30,21 @@ enum Found {
 }
 
 impl Sessions {
+    /// Follows a session that others have moved.
+    pub(super) async fn follow_on(&self, id: SessionId) -> Result<Route, Refusal> {
+        let me = self.me.upgrade();
+        self.owned(async move {
+            let me = me.ok_or_else(stopping)?;
+            let turn = me.turn(id);
+            let _turn = turn.lock().await;
+            match me.served(id) {
+                Some(served) => Ok(served.route),
+                None => me.settle(None, id, None).await,
+            }
+        })
+        .await
+    }
+
     /// Follows the session to its driver, and goes on with whatever nobody else is doing for it.
     pub(super) async fn settle(
         &self,
@@ -128,6 +143,10 @@ impl Sessions {
         let route = self
             .placer
             .route(&read.record, &node, &endpoint, &placement.server_session_id)?;
+        if read.record.dialect == Dialect::Livy {
+            // Its state is the process itself, which the agent watches.
+            return Ok(Found::Serving(route));
+        }
         match tokio::time::timeout(PROBE_DEADLINE, rebuild(route.clone(), &[], Vec::new())).await {
             Ok(Ok(there)) if there.server_session_id == placement.server_session_id => {
                 Ok(Found::Serving(route))

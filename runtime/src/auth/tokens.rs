@@ -1,4 +1,5 @@
-//! Static tokens from a file: lines of `token user tenant`; empty lines and those that begin with `#` are comments.
+//! Static tokens from a file: lines of `token user tenant`, with `operator` as a fourth word for who may see and
+//! change everybody's sessions; empty lines and those that begin with `#` are comments.
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,9 @@ pub enum TokensError {
         source: std::io::Error,
     },
     /// A line is not one. The line itself is not shown: it may hold a token.
-    #[error("line {line} of the token file {path} {reason}; lines are 'token user tenant'")]
+    #[error(
+        "line {line} of the token file {path} {reason}; lines are 'token user tenant' or 'token user tenant operator'"
+    )]
     Line {
         /// The file.
         path: PathBuf,
@@ -142,8 +145,10 @@ fn parse(path: &Path) -> Result<Vec<Row>, TokensError> {
 
 fn row(text: &str) -> Result<Row, &'static str> {
     let words: Vec<_> = text.split_whitespace().collect();
-    let [token, user, tenant] = words[..] else {
-        return Err("does not have three words");
+    let (token, user, tenant, operator) = match words[..] {
+        [token, user, tenant] => (token, user, tenant, false),
+        [token, user, tenant, "operator"] => (token, user, tenant, true),
+        _ => return Err("is neither three words nor three words and 'operator'"),
     };
     if token.len() < MIN_TOKEN_BYTES {
         return Err("has a token of less than 16 characters");
@@ -153,6 +158,7 @@ fn row(text: &str) -> Result<Row, &'static str> {
         identity: Identity {
             user: Some(user.to_owned()),
             tenant: Some(tenant.to_owned()),
+            operator,
         },
     })
 }

@@ -1,5 +1,6 @@
 //! Everything that this dialect asks of the rest of the broker.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId, TenantId};
 use berth_core::lineage::{Class, LineageEntry, Payload};
-use berth_core::record::{Cause, CloseReason, SessionRecord};
+use berth_core::record::{Cause, CloseReason, Dialect, SessionRecord};
 use bytes::Bytes;
 use tower::util::BoxCloneSyncService;
 use uuid::Uuid;
@@ -34,6 +35,8 @@ pub struct Route {
     pub upstream_session_id: Uuid,
     /// The driver's own id for it; empty where drivers give none.
     pub upstream_server_session_id: Arc<str>,
+    /// Where the driver's agent is reached.
+    pub agent: Arc<str>,
 }
 
 impl fmt::Debug for Route {
@@ -50,14 +53,22 @@ impl fmt::Debug for Route {
 pub struct Wanted {
     /// Its id.
     pub session: SessionId,
+    /// The dialect that it is opened by.
+    pub dialect: Dialect,
     /// Its user.
     pub owner: String,
     /// The tenant of the authenticated user, if somebody was authenticated.
     pub tenant: Option<TenantId>,
     /// The client's id for it.
-    pub client_session: Uuid,
+    pub client_id: String,
+    /// A name that the client gave.
+    pub name: Option<String>,
     /// The profile that the client asked for, if it did.
     pub profile: Option<String>,
+    /// Spark confs that it gave, which a broker has looked through.
+    pub confs: BTreeMap<String, String>,
+    /// Bytes that its driver reserves, if it asked for more or less than the profile has.
+    pub memory_bytes: Option<u64>,
 }
 
 /// Something that is about to be run and must be written down first.

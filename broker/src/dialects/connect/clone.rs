@@ -21,7 +21,7 @@ use super::loss::Fault;
 use super::rebuild::{Step, replay as send};
 use super::rewrite::{self, malformed};
 use super::session::{Call, parse_handle};
-use crate::place::drop_temp_view;
+use crate::place::connect::drop_temp_view;
 
 /// `CloneSessionRequest.new_session_id`.
 const NEW_SESSION_ID: u32 = 4;

@@ -1,7 +1,9 @@
 //! Who calls, about which session, and where it lives.
 
+use std::collections::BTreeMap;
+
 use berth_core::ids::SessionId;
-use berth_core::record::Cause;
+use berth_core::record::{Cause, Dialect};
 use bytes::Bytes;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -158,9 +160,16 @@ impl Connect {
         let wanted = Wanted {
             session: call.session,
             owner: call.user.clone(),
-            tenant: call.identity.as_ref().map(|identity| identity.tenant.clone()),
-            client_session: call.client_session,
+            tenant: call
+                .identity
+                .as_ref()
+                .and_then(|identity| identity.tenant.clone()),
+            dialect: Dialect::Connect,
+            client_id: call.client_session.to_string(),
+            name: None,
             profile: call.header(PROFILE_HEADER),
+            confs: BTreeMap::new(),
+            memory_bytes: None,
         };
         let opened = self.backend.open(wanted).await;
         opened.map_err(|refusal| match refusal {

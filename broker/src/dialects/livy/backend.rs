@@ -55,6 +55,12 @@ pub enum DriverFault {
 /// Sessions, lineage and drivers, as the dialect sees them.
 #[async_trait]
 pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
+    /// Whether such a session can be had at all.
+    ///
+    /// # Errors
+    /// [`Refusal::Rejected`], which says what to ask for instead.
+    fn check(&self, listed: &Listed) -> Result<(), Refusal>;
+
     /// Waits, bounded, for the place of a session; opens it if it has no record.
     ///
     /// # Errors
@@ -90,6 +96,18 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Refusal::Unavailable`].
     async fn finish(&self, session: SessionId, id: u64, end: &End) -> Result<(), Refusal>;
+
+    /// Whether a statement of the session has not ended.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn is_busy(&self, session: SessionId) -> Result<bool, Refusal>;
+
+    /// One statement of a session.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn statement(&self, session: SessionId, id: u64) -> Result<Option<Statement>, Refusal>;
 
     /// All statements of a session in order.
     ///

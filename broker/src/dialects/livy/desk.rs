@@ -11,12 +11,12 @@ use berth_runtime::tasks::Tasks;
 use berth_store::StoreRef;
 use uuid::Uuid;
 
-use super::LivyConfig;
 use super::backend::{Backend, Phase};
 use super::directory::{Directory, Listed};
 use super::kind::Kind;
 use super::refusal::Refusal;
 use super::request::NewSession;
+use super::{Caller, LivyConfig};
 
 /// Sessions whose statements start in turn. Two sessions may share a turn; it is held for one call of an agent.
 const TURNS: usize = 256;
@@ -54,18 +54,20 @@ impl Desk {
     ///
     /// # Errors
     /// What is wrong with the request; then no session is there and no id is used up.
-    pub async fn create(self: &Arc<Self>, request: NewSession, owner: String) -> Result<Listed, Refusal> {
+    pub async fn create(self: &Arc<Self>, request: NewSession, caller: Caller) -> Result<Listed, Refusal> {
         request.check()?;
         let kind = request.kind.as_deref().map_or(Ok(Kind::Shared), str::parse)?;
         let listed = Listed {
             format: FORMAT,
             number: 0,
             session: SessionId::new(Uuid::now_v7()),
-            owner,
+            owner: caller.user,
+            tenant: caller.tenant,
             kind,
             request,
             failed: None,
         };
+        self.backend.check(&listed)?;
         let listed = self.directory.enter(listed).await?;
         self.place(&listed);
         Ok(listed)
@@ -107,12 +109,18 @@ impl Desk {
                 self.place(listed);
                 Ok("starting")
             }
-            Phase::Placing => Ok("starting"),
-            Phase::Recovering => Ok("recovering"),
+            // Whoever was placing it may be gone: then it goes on here.
+            Phase::Placing => {
+                self.place(listed);
+                Ok("starting")
+            }
+            Phase::Recovering => {
+                self.place(listed);
+                Ok("recovering")
+            }
             Phase::Closed => Ok("dead"),
             Phase::Active => {
-                let statements = self.backend.statements(listed.session).await?;
-                let busy = statements.iter().any(|statement| statement.end.is_none());
+                let busy = self.backend.is_busy(listed.session).await?;
                 Ok(if busy { "busy" } else { "idle" })
             }
         }

@@ -4,7 +4,7 @@
 //! replica. The entry is what makes a session durable before its client hears the id: it holds the request, so that
 //! whichever broker is asked next can go on with a start that its first broker did not finish.
 
-use berth_core::ids::SessionId;
+use berth_core::ids::{SessionId, TenantId};
 use berth_core::keys;
 use berth_core::record::{FORMAT, Record, RecordError};
 use berth_store::{Compare, Entry, Revision, StoreError, StoreRef, Txn, TxnOutcome};
@@ -32,6 +32,9 @@ pub struct Listed {
     pub session: SessionId,
     /// Who opened it; empty without authentication.
     pub owner: String,
+    /// The owner's tenant; `None` for the default one.
+    #[serde(default)]
+    pub tenant: Option<TenantId>,
     /// Its kind.
     pub kind: Kind,
     /// What its client asked for.

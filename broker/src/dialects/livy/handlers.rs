@@ -24,7 +24,7 @@ type DeskState = State<Arc<Desk>>;
 type By = Option<Extension<Caller>>;
 
 fn name(by: &By) -> &str {
-    by.as_ref().map_or("", |Extension(Caller(name))| name)
+    by.as_ref().map_or("", |Extension(caller)| &caller.user)
 }
 
 fn ok(value: &Value) -> Answer {
@@ -65,7 +65,8 @@ pub(super) async fn list(State(desk): DeskState, by: By, Query(range): Query<Ran
 
 pub(super) async fn create(State(desk): DeskState, by: By, body: Result<Bytes, BytesRejection>) -> Answer {
     let request: NewSession = read(&body_of(&desk, body)?)?;
-    let listed = desk.create(request, name(&by).to_owned()).await?;
+    let caller = by.map(|Extension(caller)| caller).unwrap_or_default();
+    let listed = desk.create(request, caller).await?;
     let location = format!("/sessions/{}", listed.number);
     Ok(view::created(&view::session(&listed, "starting", &[]), &location))
 }

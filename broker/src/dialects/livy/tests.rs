@@ -44,7 +44,10 @@ impl House {
             Body::from(body.to_string())
         };
         let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
-        request.extensions_mut().insert(Caller(user.to_owned()));
+        request.extensions_mut().insert(Caller {
+            user: user.to_owned(),
+            tenant: None,
+        });
         let response = self.app.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();

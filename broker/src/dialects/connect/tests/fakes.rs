@@ -79,6 +79,7 @@ impl FakeBackend {
             upstream: driver.upstream(),
             upstream_session_id: record.id.upstream(epoch),
             upstream_server_session_id: "".into(),
+            agent: "".into(),
             record,
         };
         let steps = self.steps(route.record.id);
@@ -144,7 +145,7 @@ fn new_record(wanted: &Wanted) -> SessionRecord {
         owner: wanted.owner.clone(),
         tenant: "blue".parse().unwrap(),
         profile: "default".parse().unwrap(),
-        client_id: wanted.client_session.to_string(),
+        client_id: wanted.client_id.clone(),
         name: None,
         server_session_id: Uuid::new_v4(),
         memory_bytes: 1,

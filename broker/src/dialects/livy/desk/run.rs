@@ -172,11 +172,7 @@ impl Desk {
         listed: &Listed,
         id: i64,
     ) -> Result<(Statement, Option<Reported>), Refusal> {
-        let statements = self.backend.statements(listed.session).await?;
-        let wanted = statements
-            .into_iter()
-            .find(|statement| i64::try_from(statement.id) == Ok(id));
-        let mut statement = wanted.ok_or(Refusal::NoStatement)?;
+        let mut statement = self.one(listed, id).await?.ok_or(Refusal::NoStatement)?;
         if statement.end.is_some() {
             return Ok((statement, None));
         }
@@ -213,16 +209,19 @@ impl Desk {
         }
     }
 
+    async fn one(&self, listed: &Listed, id: i64) -> Result<Option<Statement>, Refusal> {
+        match u64::try_from(id) {
+            Ok(id) => self.backend.statement(listed.session, id).await,
+            Err(_negative) => Ok(None),
+        }
+    }
+
     /// Asks a statement to stop. What is unknown or over is left alone, as Livy does.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
     pub async fn cancel(&self, listed: &Listed, id: i64) -> Result<(), Refusal> {
-        let statements = self.backend.statements(listed.session).await?;
-        let wanted = statements
-            .into_iter()
-            .find(|statement| i64::try_from(statement.id) == Ok(id));
-        let Some(Statement { id, end: None, .. }) = wanted else {
+        let Some(Statement { id, end: None, .. }) = self.one(listed, id).await? else {
             return Ok(());
         };
         let seat = self.backend.seat(listed).await?;

@@ -166,6 +166,10 @@ impl FakeBackend {
 
 #[async_trait]
 impl Backend for FakeBackend {
+    fn check(&self, _listed: &Listed) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     async fn seat(&self, listed: &Listed) -> Result<Seat, Refusal> {
         let mut state = self.state.lock().unwrap();
         let epoch = *state.epochs.entry(listed.session).or_insert(Epoch::INITIAL);
@@ -215,6 +219,20 @@ impl Backend for FakeBackend {
             .unwrap();
         statement.end.get_or_insert_with(|| end.clone());
         Ok(())
+    }
+
+    async fn is_busy(&self, _session: SessionId) -> Result<bool, Refusal> {
+        let state = self.state.lock().unwrap();
+        Ok(state.statements.iter().any(|statement| statement.end.is_none()))
+    }
+
+    async fn statement(&self, _session: SessionId, id: u64) -> Result<Option<Statement>, Refusal> {
+        let state = self.state.lock().unwrap();
+        Ok(state
+            .statements
+            .iter()
+            .find(|statement| statement.id == id)
+            .cloned())
     }
 
     async fn statements(&self, _session: SessionId) -> Result<Vec<Statement>, Refusal> {

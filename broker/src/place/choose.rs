@@ -1,0 +1,110 @@
+//! Chooses the node that is asked for a driver, and what it is asked for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use berth_core::ids::NodeId;
+use berth_core::placement::{Decision, place};
+use berth_core::record::{Dialect, NodeRecord, SessionRecord};
+use berth_proto::agent::ShareLevel;
+
+use super::{Miss, Placer};
+use crate::dialects::connect::backend::Refusal;
+use crate::fleet::Node;
+
+/// A node, and what its agent is asked for.
+pub(super) struct Choice {
+    pub(super) node: NodeRecord,
+    pub(super) reason: &'static str,
+    /// 0 for the node's own figure.
+    pub(super) memory_bytes: u64,
+    /// Empty for a driver of one's own.
+    pub(super) share_key: String,
+    /// Confs that the driver starts with.
+    pub(super) static_confs: HashMap<String, String>,
+    /// Confs that are set on the session once its driver is there.
+    pub(super) session_confs: BTreeMap<String, String>,
+}
+
+impl Placer {
+    pub(super) fn choose(&self, record: &SessionRecord, tried: &BTreeSet<NodeId>) -> Result<Choice, Miss> {
+        let nodes = self.fleet.nodes();
+        check_profile(&nodes, record)?;
+        let static_confs = static_confs(record);
+        let untried = nodes.iter().filter(|node| !tried.contains(&node.record.id));
+        let offers: BTreeMap<_, _> = untried
+            .filter_map(|node| {
+                let key = share_key(node, record);
+                let view = node.view(&record.profile, &key, !static_confs.is_empty())?;
+                Some((node.record.id.clone(), view))
+            })
+            .collect();
+        let memory_bytes = match record.memory_bytes {
+            0 => self.fleet.memory_of(&record.profile).unwrap_or(0),
+            asked => asked,
+        };
+        let (id, reason) = match place(memory_bytes, &offers, rand::random::<u64>) {
+            Decision::Placed { node, reason } => (node, reason),
+            Decision::Queued { reason } => return Err(Miss::Again(reason)),
+            Decision::Rejected { reason } => return Err(Miss::Never(Refusal::Denied { reason })),
+        };
+        let node = nodes.into_iter().find(|node| node.record.id == id);
+        let node = node.ok_or_else(|| Miss::Again("the chosen node has just gone".to_owned()))?;
+        self.fleet.claim(&id, memory_bytes, &record.profile);
+        Ok(Choice {
+            reason,
+            memory_bytes,
+            share_key: share_key(&node, record),
+            session_confs: session_confs(&node, record),
+            static_confs,
+            node: node.record,
+        })
+    }
+}
+
+/// A profile that no node knows will not come by waiting, as long as nodes are heard of.
+fn check_profile(nodes: &[Node], record: &SessionRecord) -> Result<(), Miss> {
+    let loads = nodes.iter().filter_map(|node| node.load.as_ref());
+    let offered: BTreeSet<&str> = loads
+        .flat_map(|load| load.profiles.iter().map(|profile| profile.name.as_str()))
+        .collect();
+    if offered.is_empty() || offered.contains(record.profile.as_str()) {
+        return Ok(());
+    }
+    let names: Vec<&str> = offered.into_iter().collect();
+    let reason = format!(
+        "no node offers the profile {}; there are {}",
+        record.profile,
+        names.join(", ")
+    );
+    Err(Miss::Never(Refusal::Denied { reason }))
+}
+
+/// Which sessions may be on the same driver. Code always has a driver of its own.
+fn share_key(node: &Node, record: &SessionRecord) -> String {
+    if record.dialect == Dialect::Livy {
+        return String::new();
+    }
+    match node.share(&record.profile) {
+        ShareLevel::Unspecified | ShareLevel::Session => String::new(),
+        ShareLevel::User => format!("user/{}/{}", record.tenant, record.owner),
+        ShareLevel::Tenant => format!("tenant/{}", record.tenant),
+    }
+}
+
+/// A code session's driver is its own: its confs are the driver's.
+fn static_confs(record: &SessionRecord) -> HashMap<String, String> {
+    match record.dialect {
+        Dialect::Livy => record.confs.clone().into_iter().collect(),
+        Dialect::Connect | Dialect::Kyuubi | Dialect::Hs2 | Dialect::Native => HashMap::new(),
+    }
+}
+
+fn session_confs(node: &Node, record: &SessionRecord) -> BTreeMap<String, String> {
+    let offered = node.profile(&record.profile);
+    let mut confs: BTreeMap<String, String> = offered
+        .into_iter()
+        .flat_map(|offered| offered.session_confs.clone())
+        .collect();
+    confs.extend(record.confs.clone());
+    confs
+}

@@ -1,0 +1,82 @@
+//! Rebuilds a Connect session from its recorded requests.
+
+use std::collections::BTreeMap;
+
+use berth_core::lineage::replay::{self, Step as Replay};
+use berth_core::lineage::{LineageEntry, Outcome};
+use berth_core::wire;
+use bytes::Bytes;
+
+use super::{Made, Miss, Placer};
+use crate::dialects::connect::backend::{Refusal, Route, Ticket};
+use crate::dialects::connect::{Rebuilt, Step, rebuild};
+
+impl Placer {
+    pub(super) async fn rebuild_connect(
+        &self,
+        route: &Route,
+        confs: &BTreeMap<String, String>,
+    ) -> Result<Made, Miss> {
+        let entries = self.ledger.entries(route.record.id).await.map_err(Miss::Never)?;
+        let steps = self.steps(&entries).await.map_err(Miss::Never)?;
+        let confs: Vec<_> = confs.clone().into_iter().collect();
+        let rebuilt = rebuild(route.clone(), &confs, steps).await;
+        let rebuilt = rebuilt.map_err(|error| Miss::Again(error.to_string()))?;
+        self.settle_unknown(&entries, &rebuilt)
+            .await
+            .map_err(Miss::Never)?;
+        let mut lost = rebuilt.lost;
+        lost.extend(replay::lost(&entries));
+        Ok(Made {
+            server_session_id: rebuilt.server_session_id,
+            replayed: rebuilt.replayed,
+            lost,
+        })
+    }
+
+    async fn steps(&self, entries: &[LineageEntry]) -> Result<Vec<Step>, Refusal> {
+        let mut steps = Vec::new();
+        for step in replay::plan(entries) {
+            steps.push(match step {
+                Replay::Send(entry) => Step {
+                    entry: entry.clone(),
+                    request: self.ledger.payload(&entry.payload).await?,
+                },
+                Replay::DropTempView { entry, name } => Step {
+                    entry: entry.clone(),
+                    request: drop_temp_view(name),
+                },
+            });
+        }
+        Ok(steps)
+    }
+
+    /// Writes down how entries ended whose outcome nobody knew before they were replayed.
+    async fn settle_unknown(&self, entries: &[LineageEntry], rebuilt: &Rebuilt) -> Result<(), Refusal> {
+        for (seq, ended) in &rebuilt.ended {
+            let unknown = entries
+                .iter()
+                .find(|entry| entry.seq == *seq && entry.outcome == Outcome::Unknown);
+            if let Some(entry) = unknown {
+                let ticket = Ticket {
+                    session: entry.session,
+                    seq: *seq,
+                    operation: entry.operation.clone(),
+                };
+                self.ledger.finish(&ticket, ended.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An `ExecutePlanRequest` whose plan (3) is a root (1) with the catalog operation (200) `drop_temp_view` (15).
+pub(crate) fn drop_temp_view(name: &str) -> Bytes {
+    let mut message = Vec::new();
+    wire::append_string(&mut message, 1, name);
+    for number in [15, 200, 1, 3] {
+        let inner = std::mem::take(&mut message);
+        wire::append_bytes(&mut message, number, &inner);
+    }
+    message.into()
+}

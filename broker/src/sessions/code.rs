@@ -1,0 +1,388 @@
+//! What the Livy dialect asks of the broker: code sessions and their statements.
+//!
+//! A statement is a lineage entry; its id is the entry's place less one. What it is to run is the payload, how it
+//! ended is the answer. Statements run at the agent of the session's node, which runs each of them once.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use berth_core::confs;
+use berth_core::ids::SessionId;
+use berth_core::lineage::{Class, LineageEntry, Outcome};
+use berth_core::record::{Cause, CloseReason, Dialect, SessionState};
+use berth_proto::agent as api;
+use berth_proto::agent::agent_client::AgentClient;
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+use uuid::Uuid;
+
+use super::Sessions;
+use crate::dialects::connect::backend as connect;
+use crate::dialects::connect::backend::{Backend as _, Ended, Refusal as Refused, Route, Ticket, Wanted};
+use crate::dialects::livy::backend::{Backend, DriverFault, Phase, Seat};
+use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::refusal::Refusal;
+use crate::dialects::livy::statement::{End, Intent, Statement};
+use crate::ledger::{Ledger, unavailable};
+
+/// The call that statements are recorded as.
+const CALL: &str = "code";
+/// Conf that names the profile of a session.
+const PROFILE: &str = "spark.berth.profile";
+/// Characters of a statement's code that name it to people.
+const MAX_WHAT: usize = 80;
+/// Lines of a driver's log that are shown.
+const LOG_LINES: u32 = 200;
+/// How long an agent that is away is waited for by a client that does not wait itself.
+const SHORT: Duration = Duration::from_secs(2);
+/// A pause before an agent is asked again.
+const PAUSE: Duration = Duration::from_millis(250);
+/// An agent answers within this time beyond the wait that it was asked for.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The agent's id of a statement.
+pub(crate) fn statement_id(id: u64) -> String {
+    format!("s{id}")
+}
+
+/// The statement that a lineage entry records.
+pub(crate) async fn read_statement(ledger: &Ledger, entry: &LineageEntry) -> Result<Statement, Refused> {
+    let intent: Intent =
+        serde_json::from_slice(&ledger.payload(&entry.payload).await?).map_err(unavailable)?;
+    let end = match &entry.outcome {
+        Outcome::Unknown => None,
+        Outcome::Succeeded { answer: Some(answer) } => {
+            Some(serde_json::from_slice(&ledger.payload(answer).await?).map_err(unavailable)?)
+        }
+        Outcome::Succeeded { answer: None } => Some(End::refused("the output was too large to keep", 0)),
+        Outcome::Failed { message, .. } => Some(End::refused(message, 0)),
+    };
+    Ok(Statement {
+        id: entry.seq.saturating_sub(1),
+        epoch: entry.epoch,
+        intent,
+        end,
+    })
+}
+
+fn refusal(refused: Refused) -> Refusal {
+    match refused {
+        Refused::Closed => Refusal::NotReady("dead"),
+        Refused::Quota { reason } | Refused::Denied { reason } | Refused::LineageFull { reason } => {
+            Refusal::Rejected(reason)
+        }
+        Refused::NoCapacity { .. } | Refused::Unavailable { .. } | Refused::Duplicate { .. } => {
+            Refusal::Unavailable(refused.to_string())
+        }
+    }
+}
+
+fn wanted(listed: &Listed) -> Result<Wanted, Refusal> {
+    let mut confs = listed.request.spark_conf();
+    let profile = confs.remove(PROFILE);
+    let refused = confs::refused(&confs);
+    if !refused.is_empty() {
+        let names = refused.join(", ");
+        return Err(Refusal::Rejected(format!(
+            "Blacklisted configuration values in session config: {names}"
+        )));
+    }
+    let memory_bytes = match confs.get("spark.driver.memory") {
+        None => None,
+        Some(heap) => {
+            let bytes = confs::size_bytes(heap).filter(|bytes| *bytes > 0);
+            let wrong = || Refusal::Rejected(format!("driverMemory '{heap}' is not a size such as 2g"));
+            Some(confs::reservation(bytes.ok_or_else(wrong)?))
+        }
+    };
+    Ok(Wanted {
+        session: listed.session,
+        dialect: Dialect::Livy,
+        owner: listed.owner.clone(),
+        tenant: listed.tenant.clone(),
+        client_id: listed.number.to_string(),
+        name: listed.request.name.clone(),
+        profile,
+        confs,
+        memory_bytes,
+    })
+}
+
+fn seat(route: &Route) -> Seat {
+    Seat {
+        session: route.record.id,
+        epoch: route.epoch,
+    }
+}
+
+impl Sessions {
+    fn seated(&self, seat: Seat) -> Result<Route, DriverFault> {
+        let served = self.served(seat.session);
+        let served = served.filter(|served| served.route.epoch == seat.epoch);
+        // Somebody else has moved it on: what was not sent yet is not sent to the old place.
+        Ok(served.ok_or(DriverFault::Lost { unsent: true })?.route)
+    }
+
+    /// Asks the agent of a session's node. While the agent is away its drivers go on: it is asked again until the
+    /// node is lost or the patience is at its end. What is asked must be safe to ask twice.
+    async fn ask<T, F>(
+        &self,
+        seat: Seat,
+        (wait, patience): (Duration, Duration),
+        call: impl Fn(AgentClient<Channel>) -> F,
+    ) -> Result<T, DriverFault>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let route = self.seated(seat)?;
+        let until = Instant::now() + wait + patience;
+        let mut unsent = true;
+        loop {
+            let asked =
+                tokio::time::timeout(wait + ANSWER_DEADLINE, call(self.fleet.client(&route.agent))).await;
+            let status = match asked {
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Err(status)) => status,
+                Err(late) => Status::deadline_exceeded(late.to_string()),
+            };
+            match status.code() {
+                Code::Aborted => return Err(DriverFault::Lost { unsent: false }),
+                Code::NotFound => return Err(DriverFault::NoStatement),
+                Code::FailedPrecondition => return Err(DriverFault::Lost { unsent }),
+                Code::InvalidArgument | Code::ResourceExhausted | Code::Unimplemented => {
+                    return Err(DriverFault::Refused(status.message().to_owned()));
+                }
+                _ => {}
+            }
+            unsent = false;
+            if self.is_node_lost(&route).await {
+                return Err(DriverFault::Lost { unsent });
+            }
+            if Instant::now() >= until {
+                return Err(DriverFault::Refused(format!(
+                    "the agent does not answer: {}",
+                    status.message()
+                )));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn is_node_lost(&self, route: &Route) -> bool {
+        let SessionState::Active { placement, .. } = &route.record.state else {
+            return false;
+        };
+        match self.fleet.node(&placement.node).await {
+            Ok(node) => node.is_none_or(|node| node.incarnation != placement.incarnation),
+            Err(_unknown) => false,
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(self.config.hold_seconds)
+    }
+
+    fn count_code(&self, session: SessionId, end: &End) {
+        let Some(served) = self.served(session) else {
+            return;
+        };
+        let tenant = served.route.record.tenant.to_string();
+        let outcome = if end.output["status"] == "error" {
+            "error"
+        } else {
+            "ok"
+        };
+        metrics::counter!("berth_statements_total", "tenant" => tenant, "class" => "code", "outcome" => outcome)
+            .increment(1);
+    }
+}
+
+#[async_trait]
+impl Backend for Sessions {
+    fn check(&self, listed: &Listed) -> Result<(), Refusal> {
+        wanted(listed).map(drop)
+    }
+
+    async fn seat(&self, listed: &Listed) -> Result<Seat, Refusal> {
+        let route = self.open(wanted(listed)?).await.map_err(refusal)?;
+        Ok(seat(&route))
+    }
+
+    async fn phase(&self, session: SessionId) -> Result<Phase, Refusal> {
+        let record = connect::Backend::record(self, session).await.map_err(refusal)?;
+        Ok(match record.map(|record| record.state.clone()) {
+            None => Phase::Absent,
+            Some(SessionState::Placing { from: None, .. }) => Phase::Placing,
+            Some(SessionState::Placing { from: Some(_), .. }) => Phase::Recovering,
+            Some(SessionState::Active { .. }) => Phase::Active,
+            Some(SessionState::Closed { .. }) => Phase::Closed,
+        })
+    }
+
+    async fn lost(&self, seat: Seat) -> Result<Seat, Refusal> {
+        let route = match self.seated(seat) {
+            Ok(route) => connect::Backend::lost(self, &route, Cause::DriverLost).await,
+            Err(_moved) => self.follow_on(seat.session).await,
+        };
+        route.map(|route| self::seat(&route)).map_err(refusal)
+    }
+
+    async fn close(&self, session: SessionId) -> Result<(), Refusal> {
+        let closed = connect::Backend::close(self, session, CloseReason::Client, false).await;
+        closed.map_err(refusal)
+    }
+
+    async fn begin(&self, seat: Seat, intent: &Intent) -> Result<u64, Refusal> {
+        let moved = |fault: DriverFault| Refusal::Unavailable(fault.to_string());
+        let route = self.seated(seat).map_err(moved)?;
+        let payload = serde_json::to_vec(intent).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let intent = connect::Intent {
+            operation: Uuid::now_v7().to_string(),
+            class: Class::Write,
+            call: CALL.to_owned(),
+            what: intent.code.chars().take(MAX_WHAT).collect(),
+            key: String::new(),
+            payload: payload.into(),
+            fingerprint: 0,
+        };
+        let ticket = connect::Backend::begin(self, &route, intent)
+            .await
+            .map_err(refusal)?;
+        Ok(ticket.seq.saturating_sub(1))
+    }
+
+    async fn finish(&self, session: SessionId, id: u64, end: &End) -> Result<(), Refusal> {
+        let answer = serde_json::to_vec(end).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let ticket = Ticket {
+            session,
+            seq: id + 1,
+            operation: String::new(),
+        };
+        let ended = Ended::Succeeded(Some(Bytes::from(answer)));
+        self.ledger.finish(&ticket, ended).await.map_err(refusal)?;
+        self.count_code(session, end);
+        Ok(())
+    }
+
+    async fn is_busy(&self, session: SessionId) -> Result<bool, Refusal> {
+        let entries = self.ledger.entries(session).await.map_err(refusal)?;
+        Ok(entries.iter().any(|entry| entry.outcome == Outcome::Unknown))
+    }
+
+    async fn statement(&self, session: SessionId, id: u64) -> Result<Option<Statement>, Refusal> {
+        let seq = id.saturating_add(1);
+        let entry = self.ledger.entry(session, seq).await.map_err(refusal)?;
+        let Some(entry) = entry else { return Ok(None) };
+        let statement = read_statement(&self.ledger, &entry).await;
+        statement.map(Some).map_err(refusal)
+    }
+
+    async fn statements(&self, session: SessionId) -> Result<Vec<Statement>, Refusal> {
+        let entries = self.ledger.entries(session).await.map_err(refusal)?;
+        let read = entries.iter().map(|entry| read_statement(&self.ledger, entry));
+        try_join_all(read).await.map_err(refusal)
+    }
+
+    async fn start(&self, seat: Seat, id: u64, intent: &Intent) -> Result<api::Statement, DriverFault> {
+        let request = api::StartStatementRequest {
+            session_id: seat.session.to_string(),
+            epoch: seat.epoch.get(),
+            statement_id: statement_id(id),
+            kind: intent.kind.as_str().to_owned(),
+            code: intent.code.clone(),
+        };
+        let started = self.ask(seat, (Duration::ZERO, self.patience()), |mut agent| {
+            let request = request.clone();
+            async move { agent.start_statement(request).await }
+        });
+        match started.await {
+            // Of a start this says that the session is not there: the statement reached nobody.
+            Err(DriverFault::NoStatement) => Err(DriverFault::Lost { unsent: true }),
+            other => other,
+        }
+    }
+
+    async fn get(&self, seat: Seat, id: u64, wait: Duration) -> Result<api::Statement, DriverFault> {
+        let request = api::GetStatementRequest {
+            session_id: seat.session.to_string(),
+            epoch: seat.epoch.get(),
+            statement_id: statement_id(id),
+            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+        };
+        let patience = if wait.is_zero() { SHORT } else { self.patience() };
+        self.ask(seat, (wait, patience), |mut agent| {
+            let request = request.clone();
+            async move { agent.get_statement(request).await }
+        })
+        .await
+    }
+
+    async fn cancel(&self, seat: Seat, id: u64) -> Result<(), DriverFault> {
+        let request = api::CancelStatementRequest {
+            session_id: seat.session.to_string(),
+            epoch: seat.epoch.get(),
+            statement_id: statement_id(id),
+        };
+        self.ask(seat, (Duration::ZERO, SHORT), |mut agent| {
+            let request = request.clone();
+            async move { agent.cancel_statement(request).await }
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn complete(
+        &self,
+        seat: Seat,
+        kind: Kind,
+        code: &str,
+        cursor: u32,
+    ) -> Result<Vec<String>, DriverFault> {
+        let request = api::CompleteRequest {
+            session_id: seat.session.to_string(),
+            epoch: seat.epoch.get(),
+            kind: kind.as_str().to_owned(),
+            code: code.to_owned(),
+            cursor,
+        };
+        let completed = self.ask(seat, (Duration::ZERO, SHORT), |mut agent| {
+            let request = request.clone();
+            async move { agent.complete(request).await }
+        });
+        Ok(completed.await?.candidates)
+    }
+
+    async fn log(&self, session: SessionId) -> Result<Vec<String>, Refusal> {
+        let record = connect::Backend::record(self, session).await.map_err(refusal)?;
+        let Some(SessionState::Active { placement, .. }) = record.map(|record| record.state.clone()) else {
+            return Ok(Vec::new());
+        };
+        let Some(node) = self.fleet.node(&placement.node).await? else {
+            return Ok(Vec::new());
+        };
+        let request = api::ReadLogRequest {
+            driver_id: placement.driver.to_string(),
+            tail_lines: LOG_LINES,
+            follow: false,
+        };
+        let mut agent = self.fleet.client(&node.address);
+        let read = tokio::time::timeout(ANSWER_DEADLINE, async {
+            let mut chunks = agent.read_log(request).await?.into_inner();
+            let mut log = Vec::new();
+            while let Some(chunk) = chunks.message().await? {
+                log.extend_from_slice(&chunk.data);
+            }
+            Ok::<_, Status>(log)
+        });
+        match read.await {
+            Ok(Ok(log)) => Ok(String::from_utf8_lossy(&log).lines().map(str::to_owned).collect()),
+            // A driver that is gone has taken its log along; an agent that is away has none to show now.
+            Ok(Err(_)) | Err(_) => Ok(Vec::new()),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The rules between settings.
+
+use std::net::SocketAddr;
+
+use clap::ValueEnum;
+
+use super::Config;
+
+/// Leases shorter than this end when a disk is slow.
+const LEAST_LEASE_SECONDS: u64 = 3;
+
+/// What a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// A whole Berth.
+    Up,
+    /// A broker.
+    Broker,
+    /// An agent.
+    Agent,
+}
+
+/// What is wrong with the settings together, one line each.
+pub(super) fn faults(config: &Config, role: Role) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut fault = |is_wrong: bool, text: &str| {
+        if is_wrong {
+            faults.push(text.to_owned());
+        }
+    };
+    let cluster = role != Role::Up;
+    fault(
+        cluster && config.store.endpoints.is_empty(),
+        "store.endpoints: name etcd's members, such as [\"http://127.0.0.1:2379\"]; 'berth up' needs none",
+    );
+    fault(
+        !cluster && !config.store.endpoints.is_empty(),
+        "store.endpoints: 'berth up' keeps its own store; run 'berth broker' and 'berth agent' against etcd",
+    );
+    let files = [&config.tls.cert, &config.tls.key, &config.tls.ca];
+    fault(
+        cluster && files.iter().any(|file| file.is_none()),
+        "tls: cert, key and ca are needed between brokers and agents; 'berth certs DIRECTORY' makes some for a trial",
+    );
+    fault(
+        config.listen.tls_cert.is_some() != config.listen.tls_key.is_some(),
+        "listen: tls-cert and tls-key are needed together",
+    );
+    let leases = [
+        ("broker.lease-seconds", config.broker.lease_seconds),
+        ("agent.lease-seconds", config.agent.lease_seconds),
+    ];
+    for (name, seconds) in leases {
+        let text = format!("{name}: {seconds} is less than {LEAST_LEASE_SECONDS}, the shortest lease");
+        fault(seconds < LEAST_LEASE_SECONDS, &text);
+    }
+    if role != Role::Agent {
+        faults.extend(exposed(config));
+    }
+    faults
+}
+
+/// A broker that others than this machine reach must know who they are, and must not be overheard.
+fn exposed(config: &Config) -> Option<String> {
+    let listen = &config.listen;
+    let open = |(name, address): &(&'static str, SocketAddr)| {
+        let is_open = !address.ip().is_loopback();
+        is_open.then(|| format!("listen.{name} {address}"))
+    };
+    let doors = [
+        ("connect", listen.connect),
+        ("livy", listen.livy),
+        ("admin", listen.admin),
+    ];
+    let doors: Vec<String> = doors.iter().filter_map(open).collect();
+    let missing = match (&config.auth.token_file, &listen.tls_cert) {
+        (Some(_), Some(_)) => return None,
+        (None, Some(_)) => "auth.token-file",
+        (Some(_), None) => "listen.tls-cert and listen.tls-key",
+        (None, None) => "auth.token-file, listen.tls-cert and listen.tls-key",
+    };
+    (!doors.is_empty() && !listen.insecure).then(|| {
+        format!(
+            "{}: not a loopback address; set {missing}, or listen.insecure = true where the network is trusted",
+            doors.join(", ")
+        )
+    })
+}

@@ -1,0 +1,144 @@
+//! The parts of a process, each from its section of the configuration.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use berth_agent::Agent;
+use berth_broker::app::Broker;
+use berth_runtime::certs;
+use berth_runtime::tasks::Shutdown;
+use berth_runtime::tls::{Clients, Tls, TlsFiles};
+use berth_store::StoreRef;
+use berth_store::blobs::Blobs;
+use berth_store::embedded::Embedded;
+use berth_store::etcd::{ConnectError, Etcd};
+use tokio::net::TcpListener;
+
+use super::doors::Addresses;
+use crate::config::{BlobsConfig, Config, Role};
+
+/// How long to wait before etcd is asked again that did not answer.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Makes the data directory of a whole Berth, with its certificates.
+pub(super) fn prepare(mut config: Config, role: Role) -> anyhow::Result<Config> {
+    if role != Role::Up {
+        return Ok(config);
+    }
+    let data = config.data_dir.clone();
+    let unusable = || {
+        format!(
+            "the data directory {} cannot be used; choose one that this user can write to with --data-dir",
+            data.display()
+        )
+    };
+    let certificates = data.join("certs");
+    std::fs::create_dir_all(&certificates).with_context(unusable)?;
+    if !certificates.join("ca.pem").exists() {
+        certs::make(&certificates, &["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+    }
+    let absolute = data.canonicalize().with_context(unusable)?;
+    let moved = |path: &Path| {
+        path.strip_prefix(&data)
+            .map_or(path.to_owned(), |rest| absolute.join(rest))
+    };
+    config.agent.state_dir = moved(&config.agent.state_dir);
+    config.blobs.directory = moved(&config.blobs.directory);
+    config.data_dir = absolute;
+    Ok(config)
+}
+
+/// The store; waits for an etcd that is away.
+pub(super) async fn open_store(config: &Config, role: Role) -> anyhow::Result<StoreRef> {
+    if role == Role::Up {
+        return Ok(Embedded::open(&config.data_dir.join("store"))?);
+    }
+    let mut waits = false;
+    loop {
+        match Etcd::connect(config.store.etcd()).await {
+            Ok(etcd) => return Ok(etcd),
+            Err(ConnectError::Store { endpoints, source }) if source.is_transient() => {
+                if !waits {
+                    tracing::warn!(endpoints, error = %source, "etcd does not answer; waiting for it");
+                }
+                waits = true;
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn peer_files(config: &Config) -> anyhow::Result<TlsFiles> {
+    let missing = || anyhow!("tls: cert and key are needed between brokers and agents");
+    Ok(TlsFiles {
+        cert: config.tls.cert.clone().ok_or_else(missing)?,
+        key: config.tls.key.clone().ok_or_else(missing)?,
+        ca: config.tls.ca.clone(),
+    })
+}
+
+/// The certificate that this process shows to the other side.
+pub(super) fn peer_tls(config: &Config) -> anyhow::Result<Arc<Tls>> {
+    Ok(peer_files(config)?.load()?)
+}
+
+/// The agent's certificate: in a whole Berth it is another one than the broker's.
+pub(super) fn agent_tls(config: &Config, role: Role) -> anyhow::Result<Arc<Tls>> {
+    match role {
+        Role::Up => Ok(TlsFiles::of_role(&config.data_dir.join("certs"), "agent").load()?),
+        Role::Broker | Role::Agent => peer_tls(config),
+    }
+}
+
+pub(super) async fn start_agent(
+    config: &Config,
+    store: &StoreRef,
+    listener: TcpListener,
+    tls: &Arc<Tls>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Agent> {
+    let server = tls.server(Clients::Named(certs::BROKER_NAME))?;
+    let (config, store) = (config.agent.clone(), Arc::clone(store));
+    Ok(Agent::start(config, store, listener, server, shutdown.child()).await?)
+}
+
+pub(super) async fn start_broker(
+    config: &Config,
+    addresses: &Addresses,
+    store: StoreRef,
+    tls: &Arc<Tls>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Broker> {
+    let blobs = open_blobs(&config.blobs)?;
+    let (client, admin) = (tls.client()?, addresses.admin.to_string());
+    let broker = Broker::start(
+        config.broker.clone(),
+        admin,
+        store,
+        blobs,
+        &client,
+        shutdown.child(),
+    );
+    Ok(broker.await?)
+}
+
+fn open_blobs(config: &BlobsConfig) -> anyhow::Result<Blobs> {
+    match &config.s3 {
+        None => Ok(Blobs::directory(&config.directory)?),
+        #[cfg(feature = "s3")]
+        Some(bucket) => Ok(Blobs::s3(berth_store::blobs::S3Config {
+            bucket: bucket.bucket.clone(),
+            prefix: bucket.prefix.clone(),
+            region: bucket.region.clone(),
+            endpoint: bucket.endpoint.clone(),
+        })?),
+        #[cfg(not(feature = "s3"))]
+        Some(bucket) => Err(anyhow!(
+            "blobs.s3: this berth was built without S3 and cannot use the bucket {}; build it with --features s3",
+            bucket.bucket
+        )),
+    }
+}
