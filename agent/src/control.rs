@@ -150,6 +150,11 @@ async fn hear(driver: &Arc<Driver>, message: FromHost, drivers: &Arc<Drivers>) -
                 drivers.became_ready(driver);
             }
         }
+        FromHost::Begin { id } => {
+            if drivers.statements().begin(driver.id, &id) {
+                driver.tell(ToHost::Go { id });
+            }
+        }
         FromHost::Progress(progress) => drivers.statements().progressed(driver.id, &progress),
         // An error ends the connection; the host keeps the result and tells it again on the next one.
         FromHost::Result(result) => {

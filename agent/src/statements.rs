@@ -40,8 +40,10 @@ pub(crate) enum StatementError {
     TooMany,
     #[error("no such statement of this epoch")]
     Unknown,
-    #[error("the driver was lost while the statement waited or ran")]
+    #[error("the driver was lost while the statement ran")]
     DriverLost,
+    #[error("the driver was lost before the statement began")]
+    NeverBegan,
     #[error("the statement cannot be kept on disk: {0}")]
     Disk(#[from] std::io::Error),
 }
@@ -87,7 +89,10 @@ impl Statements {
         if adopt {
             for (key, statement) in disk::read_all(&root) {
                 book.next = book.next.max(statement.order + 1);
-                book.entries.insert(key, Arc::new(Entry::of(&statement)));
+                let entry = Entry::of(&statement);
+                // An earlier run of the agent may have let it begin.
+                entry.head.send_if_modified(Head::begin);
+                book.entries.insert(key, Arc::new(entry));
             }
         } else {
             disk::remove(&root)?;
@@ -163,6 +168,7 @@ impl Statements {
         let head = head.borrow().clone();
         match head.state {
             State::Lost => Err(StatementError::DriverLost),
+            State::NeverBegan => Err(StatementError::NeverBegan),
             State::Waiting | State::Running => Ok(Statement::unfinished(key, &entry.kind, head)),
             State::Ok | State::Error | State::Cancelled => Ok(disk::read(&self.root, key).await?),
         }
@@ -197,6 +203,16 @@ impl Statements {
             [Some(run), cancel.then_some(ToHost::Cancel { id })]
         };
         found.iter().flat_map(frames).flatten().collect()
+    }
+
+    /// A host wants to run a statement that is next. False if it must not.
+    pub(crate) fn begin(&self, driver: DriverId, id: &str) -> bool {
+        let Some((_, entry)) = self.of_driver(driver, id) else {
+            return false;
+        };
+        let mut may = false;
+        entry.head.send_modify(|head| may = head.begin());
+        may
     }
 
     /// A statement has begun or got on.

@@ -129,20 +129,52 @@ impl Ledger {
     /// # Errors
     /// `Unavailable`; `Closed` when the session's lineage is gone.
     pub async fn finish(&self, ticket: &Ticket, ended: Ended) -> Result<(), Refusal> {
-        let key = keys::lineage(ticket.session, ticket.seq);
         let outcome = self.outcome(ended).await?;
+        let conclude = |entry: LineageEntry| entry.conclude(outcome.clone());
+        self.change(ticket.session, ticket.seq, conclude).await.map(drop)
+    }
+
+    /// Writes the outcome of an intent, unless it has one already or has left the epoch. True if this did it.
+    ///
+    /// # Errors
+    /// As [`Ledger::finish`].
+    pub async fn give_up(&self, ticket: &Ticket, epoch: Epoch, ended: Ended) -> Result<bool, Refusal> {
+        let outcome = self.outcome(ended).await?;
+        let conclude = |entry: LineageEntry| {
+            let is_there = entry.epoch == epoch;
+            is_there.then(|| entry.conclude(outcome.clone())).flatten()
+        };
+        self.change(ticket.session, ticket.seq, conclude).await
+    }
+
+    /// Moves an intent that surely did not begin to another epoch. False if somebody else has settled it.
+    ///
+    /// # Errors
+    /// As [`Ledger::finish`].
+    pub async fn carry(&self, session: SessionId, seq: u64, from: Epoch, to: Epoch) -> Result<bool, Refusal> {
+        self.change(session, seq, |entry| entry.carry(from, to)).await
+    }
+
+    /// Changes an entry unless `next` says that there is nothing to change.
+    async fn change(
+        &self,
+        session: SessionId,
+        seq: u64,
+        next: impl Fn(LineageEntry) -> Option<LineageEntry>,
+    ) -> Result<bool, Refusal> {
+        let key = keys::lineage(session, seq);
         for _ in 0..MAX_RACES {
             let stored = self.store.get(&key).await.map_err(unavailable)?;
             let stored = stored.ok_or(Refusal::Closed)?;
             let entry = LineageEntry::decode(&key, &stored.value).map_err(unavailable)?;
-            let Some(entry) = entry.conclude(outcome.clone()) else {
-                return Ok(());
+            let Some(entry) = next(entry) else {
+                return Ok(false);
             };
             let txn = Txn::new()
                 .when(Compare::ModRevision(key.clone(), stored.mod_revision))
                 .put(&key, entry.encode());
             if let TxnOutcome::Done(_) = self.store.txn(txn).await.map_err(unavailable)? {
-                return Ok(());
+                return Ok(true);
             }
         }
         Err(unavailable("an outcome is being written by others; try again"))

@@ -110,4 +110,11 @@ impl LineageEntry {
             Outcome::Succeeded { .. } | Outcome::Failed { .. } => None,
         }
     }
+
+    /// The entry in the epoch `to`, or `None` if it has an outcome or left the epoch `from`. What surely did not
+    /// begin may be carried on to the next driver; whoever finds it in its old epoch meanwhile and gives it up, or
+    /// carries it on first, wins (I3).
+    pub fn carry(self, from: Epoch, to: Epoch) -> Option<Self> {
+        (self.outcome == Outcome::Unknown && self.epoch == from).then_some(Self { epoch: to, ..self })
+    }
 }

@@ -22,5 +22,8 @@ pub mod agent {
     tonic::include_proto!("berth.agent.v1");
 }
 
+/// Details of an agent's ABORTED answer for a statement whose driver was lost before it began: it surely did nothing.
+pub const NEVER_BEGAN: &[u8] = b"never-began";
+
 /// The file descriptors of [`v1`], for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/berth_descriptor.bin"));

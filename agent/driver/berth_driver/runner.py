@@ -11,6 +11,8 @@ import time
 from berth_driver import effects, frames, interpreter, processes, spark
 
 PROGRESS_SECONDS = 0.5
+# An agent that was away is asked again whether a statement may begin.
+GO_SECONDS = 0.5
 # Code that catches its interrupts gets them again so often.
 INTERRUPTS = 30
 
@@ -47,6 +49,7 @@ class Runner:
         # Open while code of a statement runs on the main thread.
         self.window = False
         self.side = queue.SimpleQueue()
+        self.allowed = queue.SimpleQueue()
         self.observer = effects.Observer(settings["scratch"])
         self.context = self.session = self.shell = self.commands = None
 
@@ -77,6 +80,8 @@ class Runner:
         for frame in self.channel.frames():
             if frame["t"] == "run":
                 self.take(frame)
+            elif frame["t"] == "go":
+                self.allowed.put(frame["id"])
             elif frame["t"] == "cancel":
                 self.cancel(frame["id"])
             elif frame["t"] == "kept":
@@ -131,6 +136,17 @@ class Runner:
             self.known[statement] = result
         self.channel.send(result)
 
+    def wait_for_go(self, statement):
+        """Asks the agent until it allows the statement to begin: what it has not allowed surely never ran."""
+        while True:
+            self.channel.send({"t": "begin", "id": statement})
+            try:
+                while self.allowed.get(timeout=GO_SECONDS) != statement:
+                    pass
+                return
+            except queue.Empty:
+                pass
+
     def run(self):
         """Runs what was asked for, for ever."""
         while True:
@@ -140,6 +156,7 @@ class Runner:
                 if self.known[statement] is not None:
                     continue
                 self.running = statement
+            self.wait_for_go(statement)
             started = unix_millis()
             self.channel.send({"t": "progress", "id": statement, "progress": 0.0, "started_at": started})
             result = self.observed(statement, frame)

@@ -23,6 +23,10 @@ pub(crate) enum FromHost {
         spark_version: String,
     },
     Beat,
+    /// A statement is next; it waits for `go`.
+    Begin {
+        id: String,
+    },
     Progress(Progress),
     Result(Box<Finished>),
     Answer(Answer),
@@ -91,6 +95,10 @@ pub(crate) enum ToHost {
         id: String,
         kind: String,
         code: String,
+    },
+    /// Begin to run a statement that is next.
+    Go {
+        id: String,
     },
     /// A result is safe with the agent.
     Kept {

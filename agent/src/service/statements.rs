@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use berth_core::ids::{Epoch, SessionId};
-use berth_proto::agent as api;
+use berth_proto::{NEVER_BEGAN, agent as api};
 use tonic::{Code, Status};
 
 use super::{AgentService, invalid, session_epoch};
@@ -112,12 +112,15 @@ fn key(session: SessionId, epoch: Epoch, id: &str) -> Result<Key, Status> {
 }
 
 fn status(error: &StatementError) -> Status {
+    if matches!(error, StatementError::NeverBegan) {
+        return Status::with_details(Code::Aborted, error.to_string(), NEVER_BEGAN.into());
+    }
     let code = match error {
         StatementError::Invalid => Code::InvalidArgument,
         StatementError::TooManyUnfinished | StatementError::TooMany => Code::ResourceExhausted,
         StatementError::Unknown => Code::NotFound,
         // The session is no more where it was: its place has to be found again.
-        StatementError::DriverLost => Code::Aborted,
+        StatementError::DriverLost | StatementError::NeverBegan => Code::Aborted,
         StatementError::Disk(_) => Code::Unavailable,
     };
     Status::new(code, error.to_string())

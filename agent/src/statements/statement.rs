@@ -57,13 +57,15 @@ pub(crate) enum State {
     Cancelled,
     /// Its driver ended first: nobody knows how far it got.
     Lost,
+    /// Its driver ended before it was allowed to begin: it surely did nothing.
+    NeverBegan,
 }
 
 impl State {
     pub(crate) fn has_ended(self) -> bool {
         match self {
             Self::Waiting | Self::Running => false,
-            Self::Ok | Self::Error | Self::Cancelled | Self::Lost => true,
+            Self::Ok | Self::Error | Self::Cancelled | Self::Lost | Self::NeverBegan => true,
         }
     }
 }
@@ -109,11 +111,20 @@ impl Head {
 
     /// True if something changed.
     pub(super) fn lose(&mut self) -> bool {
-        let loses = !self.state.has_ended();
-        if loses {
-            self.state = State::Lost;
+        match self.state {
+            State::Waiting => self.state = State::NeverBegan,
+            State::Running => self.state = State::Lost,
+            State::Ok | State::Error | State::Cancelled | State::Lost | State::NeverBegan => return false,
         }
-        loses
+        true
+    }
+
+    /// What is allowed to run is not surely undone from now on. True if it may run.
+    pub(super) fn begin(&mut self) -> bool {
+        if self.state == State::Waiting {
+            self.state = State::Running;
+        }
+        self.state == State::Running
     }
 }
 
@@ -182,7 +193,7 @@ impl From<Statement> for api::Statement {
             State::Running => api::statement::State::Running,
             State::Ok => api::statement::State::Ok,
             // A lost statement is an error of the call; it is never told as a statement.
-            State::Error | State::Lost => api::statement::State::Error,
+            State::Error | State::Lost | State::NeverBegan => api::statement::State::Error,
             State::Cancelled => api::statement::State::Cancelled,
         };
         let told = Self {

@@ -56,6 +56,7 @@ async fn i2_i3_statements_survive_the_agent_and_are_told_again_until_they_have_e
     );
     first.finish(driver(1), result("9")).await.unwrap();
     first.cancel(&key("8")).unwrap();
+    assert!(first.begin(driver(1), "10") && !first.begin(driver(1), "9") && !first.begin(driver(2), "10"));
     assert_eq!(
         names(&first.unfinished(driver(1))),
         ["run 10", "run 8", "cancel 8"]
@@ -79,6 +80,36 @@ async fn i2_i3_statements_survive_the_agent_and_are_told_again_until_they_have_e
         Err(StatementError::Unknown)
     ));
     assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn i3_what_was_not_allowed_to_begin_surely_never_ran() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("s");
+    let statements = Statements::open(root.clone(), false).unwrap();
+    for id in ["0", "1"] {
+        statements
+            .start(&key(id), driver(1), "pyspark", "1")
+            .await
+            .unwrap();
+    }
+    assert!(statements.begin(driver(1), "0") && statements.begin(driver(1), "0"));
+    // Another run of the agent cannot know what the one before has allowed.
+    let adopted = Statements::open(root, true).unwrap();
+    for (of, id, surely) in [
+        (&statements, "0", false),
+        (&statements, "1", true),
+        (&adopted, "1", false),
+    ] {
+        of.driver_ended(driver(1));
+        let lost = of.get(&key(id), Duration::ZERO).await;
+        assert_eq!(
+            matches!(lost, Err(StatementError::NeverBegan)),
+            surely,
+            "{id}: {lost:?}"
+        );
+        assert!(!of.begin(driver(1), id));
+    }
 }
 
 #[tokio::test(start_paused = true)]

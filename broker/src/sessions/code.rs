@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_core::confs;
-use berth_core::ids::SessionId;
+use berth_core::ids::{Epoch, SessionId};
 use berth_core::lineage::{Class, LineageEntry, Outcome};
 use berth_core::record::{Cause, CloseReason, Dialect, SessionState};
+use berth_proto::NEVER_BEGAN;
 use berth_proto::agent as api;
 use berth_proto::agent::agent_client::AgentClient;
 use bytes::Bytes;
@@ -113,6 +114,16 @@ fn wanted(listed: &Listed) -> Result<Wanted, Refusal> {
     })
 }
 
+fn concluded(session: SessionId, id: u64, end: &End) -> Result<(Ticket, Ended), Refusal> {
+    let answer = serde_json::to_vec(end).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+    let ticket = Ticket {
+        session,
+        seq: id + 1,
+        operation: String::new(),
+    };
+    Ok((ticket, Ended::Succeeded(Some(Bytes::from(answer)))))
+}
+
 fn seat(route: &Route) -> Seat {
     Seat {
         session: route.record.id,
@@ -151,7 +162,10 @@ impl Sessions {
                 Err(late) => Status::deadline_exceeded(late.to_string()),
             };
             match status.code() {
-                Code::Aborted => return Err(DriverFault::Lost { unsent: false }),
+                Code::Aborted => {
+                    let unsent = status.details() == NEVER_BEGAN;
+                    return Err(DriverFault::Lost { unsent });
+                }
                 Code::NotFound => return Err(DriverFault::NoStatement),
                 Code::FailedPrecondition => return Err(DriverFault::Lost { unsent }),
                 Code::InvalidArgument | Code::ResourceExhausted | Code::Unimplemented => {
@@ -257,16 +271,25 @@ impl Backend for Sessions {
     }
 
     async fn finish(&self, session: SessionId, id: u64, end: &End) -> Result<(), Refusal> {
-        let answer = serde_json::to_vec(end).map_err(|error| Refusal::Unavailable(error.to_string()))?;
-        let ticket = Ticket {
-            session,
-            seq: id + 1,
-            operation: String::new(),
-        };
-        let ended = Ended::Succeeded(Some(Bytes::from(answer)));
+        let (ticket, ended) = concluded(session, id, end)?;
         self.ledger.finish(&ticket, ended).await.map_err(refusal)?;
         self.count_code(session, end);
         Ok(())
+    }
+
+    async fn give_up(
+        &self,
+        session: SessionId,
+        (id, epoch): (u64, Epoch),
+        end: &End,
+    ) -> Result<bool, Refusal> {
+        let (ticket, ended) = concluded(session, id, end)?;
+        self.ledger.give_up(&ticket, epoch, ended).await.map_err(refusal)
+    }
+
+    async fn carry(&self, seat: Seat, (id, from): (u64, Epoch)) -> Result<bool, Refusal> {
+        let carried = self.ledger.carry(seat.session, id + 1, from, seat.epoch).await;
+        carried.map_err(refusal)
     }
 
     async fn is_busy(&self, session: SessionId) -> Result<bool, Refusal> {

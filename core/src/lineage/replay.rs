@@ -134,6 +134,17 @@ mod tests {
     }
 
     #[test]
+    fn i3_an_entry_is_carried_on_once_and_only_without_an_outcome() {
+        let (first, next) = (Epoch::INITIAL, Epoch::INITIAL.next());
+        let carried = entry(1, Class::Write, Outcome::Unknown, "")
+            .carry(first, next)
+            .unwrap();
+        assert_eq!(carried.epoch, next);
+        assert_eq!(carried.carry(first, next), None);
+        assert_eq!(entry(1, Class::Write, succeeded(), "").carry(first, next), None);
+    }
+
+    #[test]
     fn pinned_things_are_named() {
         let entries = [
             entry(1, Class::Pinned, succeeded(), ""),

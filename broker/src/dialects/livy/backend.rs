@@ -41,7 +41,7 @@ pub enum DriverFault {
     /// The session is not there any more.
     #[error("the session's driver was lost")]
     Lost {
-        /// True when the request surely did not reach it.
+        /// True when the request surely did not reach it, or the statement surely did not begin.
         unsent: bool,
     },
     /// The driver serves the session but never heard of the statement.
@@ -96,6 +96,25 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Refusal::Unavailable`].
     async fn finish(&self, session: SessionId, id: u64, end: &End) -> Result<(), Refusal>;
+
+    /// Makes the end of a statement durable that was lost with its epoch's driver, unless somebody has ended it or
+    /// carried it on to another epoch. True if this did it.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn give_up(
+        &self,
+        session: SessionId,
+        (id, epoch): (u64, Epoch),
+        end: &End,
+    ) -> Result<bool, Refusal>;
+
+    /// Carries a statement that surely did not begin in the epoch `from` on to a seat. False if somebody else has
+    /// settled it.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn carry(&self, seat: Seat, (id, from): (u64, Epoch)) -> Result<bool, Refusal>;
 
     /// Whether a statement of the session has not ended.
     ///

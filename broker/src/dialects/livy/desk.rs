@@ -30,6 +30,8 @@ pub struct Desk {
     tasks: Tasks,
     placing: Mutex<BTreeSet<u32>>,
     turns: Vec<tokio::sync::Mutex<()>>,
+    /// Statements whose end a task of this desk waits for.
+    followed: Mutex<BTreeSet<(SessionId, u64)>>,
 }
 
 impl Desk {
@@ -41,6 +43,7 @@ impl Desk {
             config,
             tasks,
             placing: Mutex::default(),
+            followed: Mutex::default(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
         }
     }

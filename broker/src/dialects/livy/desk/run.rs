@@ -1,14 +1,16 @@
 //! Statements: durable before their id is told, started in order, followed to their end.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use berth_core::ids::SessionId;
 use berth_proto::agent::Statement as Reported;
 use berth_runtime::clock::unix_millis;
 use tokio::sync::oneshot;
 
 use super::Desk;
-use crate::dialects::livy::backend::{DriverFault, Seat};
+use crate::dialects::livy::backend::{DriverFault, Phase, Seat};
 use crate::dialects::livy::directory::Listed;
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::refusal::Refusal;
@@ -53,15 +55,25 @@ impl Desk {
             let _turn = self.turn(listed).lock().await;
             self.begin(listed, intent).await
         };
-        let follow = begun
-            .as_ref()
-            .ok()
-            .map(|(seat, statement)| (*seat, statement.id, statement.end.is_some()));
+        let follow = begun.as_ref().ok().cloned();
+        if let Some((_, statement)) = &follow {
+            self.follows(listed.session, statement.id);
+        }
         // A client that has hung up does not hear the id; the statement is there all the same.
         tell.send(begun.map(|(_, statement)| statement)).ok();
-        if let Some((seat, id, false)) = follow {
-            self.follow(seat, id).await;
+        if let Some((seat, statement)) = follow {
+            let id = statement.id;
+            self.follow(seat, statement).await;
+            self.followed().remove(&(listed.session, id));
         }
+    }
+
+    fn followed(&self) -> MutexGuard<'_, BTreeSet<(SessionId, u64)>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn follows(&self, session: SessionId, id: u64) {
+        self.followed().insert((session, id));
     }
 
     fn turn(&self, listed: &Listed) -> &tokio::sync::Mutex<()> {
@@ -81,17 +93,17 @@ impl Desk {
         Ok((seat, statement))
     }
 
-    /// Gives a statement to the session's driver, to the next one if it surely did not arrive.
+    /// Gives a statement to the session's driver, to the next one if it surely did not begin.
     async fn start(&self, mut seat: Seat, statement: &mut Statement) -> Seat {
         for _ in 0..MAX_STARTS {
             let end = match self.backend.start(seat, statement.id, &statement.intent).await {
                 Ok(_) => return seat,
-                Err(DriverFault::Lost { unsent: true }) => match self.backend.lost(seat).await {
-                    Ok(next) => {
+                Err(DriverFault::Lost { unsent: true }) => match self.carry_on(seat, statement).await {
+                    Some(next) => {
                         seat = next;
                         continue;
                     }
-                    Err(refusal) => End::refused(&refusal.to_string(), now()),
+                    None => return seat,
                 },
                 Err(DriverFault::Lost { unsent: false }) => {
                     self.end_unknown(seat, statement).await;
@@ -109,26 +121,51 @@ impl Desk {
         seat
     }
 
-    async fn follow(&self, seat: Seat, id: u64) {
-        loop {
-            let end = match self.backend.get(seat, id, POLL).await {
-                Ok(reported) => match End::of(&reported) {
-                    Some(end) => end,
-                    None => continue,
+    /// Recovers the session and takes a statement along that surely did not begin. `None` when it has an end now,
+    /// or is left to whoever asks for it next.
+    async fn carry_on(&self, seat: Seat, statement: &mut Statement) -> Option<Seat> {
+        let next = match self.backend.lost(seat).await {
+            Ok(next) => next,
+            Err(refusal) => {
+                let end = End::refused(&refusal.to_string(), now());
+                self.end(seat, statement, end).await;
+                return None;
+            }
+        };
+        match self.backend.carry(next, (statement.id, statement.epoch)).await {
+            Ok(true) => {
+                statement.epoch = next.epoch;
+                Some(next)
+            }
+            Ok(false) => None,
+            Err(error) => {
+                tracing::warn!(session.id = %seat.session, epoch = %next.epoch, %error, "statement not carried on");
+                None
+            }
+        }
+    }
+
+    async fn follow(&self, mut seat: Seat, mut statement: Statement) {
+        while statement.end.is_none() {
+            match self.backend.get(seat, statement.id, POLL).await {
+                Ok(reported) => {
+                    if let Some(end) = End::of(&reported) {
+                        self.end(seat, &mut statement, end).await;
+                    }
+                }
+                Err(DriverFault::Lost { unsent: true }) => match self.carry_on(seat, &mut statement).await {
+                    Some(next) => seat = self.start(next, &mut statement).await,
+                    None => return,
                 },
                 Err(DriverFault::Refused(reason)) => {
                     // It goes on there; whoever asks for it next settles it.
                     tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %reason, "statement not followed");
                     return;
                 }
-                Err(DriverFault::Lost { .. } | DriverFault::NoStatement) => End::unknown(now()),
-            };
-            let is_known = end.known;
-            self.finish(seat, id, &end).await;
-            if !is_known {
-                self.recover(seat).await;
+                Err(DriverFault::Lost { unsent: false } | DriverFault::NoStatement) => {
+                    self.end_unknown(seat, &mut statement).await;
+                }
             }
-            return;
         }
     }
 
@@ -181,11 +218,20 @@ impl Desk {
     }
 
     async fn settle(&self, listed: &Listed, statement: &mut Statement) -> Result<Option<Reported>, Refusal> {
+        if self.followed().contains(&(listed.session, statement.id)) {
+            return self.look(listed, statement.id).await;
+        }
         let seat = self.backend.seat(listed).await?;
         let asked = match self.backend.get(seat, statement.id, Duration::ZERO).await {
             Err(DriverFault::NoStatement) if statement.epoch < seat.epoch => {
                 // Asked for on a driver that is gone, and never given to this one.
-                self.end(seat, statement, End::unknown(now())).await;
+                let end = End::unknown(now());
+                let given_up = self
+                    .backend
+                    .give_up(listed.session, (statement.id, statement.epoch), &end);
+                if given_up.await? {
+                    statement.end = Some(end);
+                }
                 return Ok(None);
             }
             // The broker that took it was lost before it gave it on, or is doing so; the agent runs it once.
@@ -199,7 +245,13 @@ impl Desk {
                 }
                 Ok(Some(reported))
             }
-            Err(DriverFault::Lost { .. }) => {
+            Err(DriverFault::Lost { unsent: true }) => {
+                if let Some(next) = self.carry_on(seat, statement).await {
+                    self.start(next, statement).await;
+                }
+                Ok(None)
+            }
+            Err(DriverFault::Lost { unsent: false }) => {
                 self.end_unknown(seat, statement).await;
                 Ok(None)
             }
@@ -207,6 +259,15 @@ impl Desk {
                 Err(Refusal::Unavailable(fault.to_string()))
             }
         }
+    }
+
+    /// What the driver says of a statement that is followed here; nothing while the session is being recovered.
+    async fn look(&self, listed: &Listed, id: u64) -> Result<Option<Reported>, Refusal> {
+        if self.backend.phase(listed.session).await? != Phase::Active {
+            return Ok(None);
+        }
+        let seat = self.backend.seat(listed).await?;
+        Ok(self.backend.get(seat, id, Duration::ZERO).await.ok())
     }
 
     async fn one(&self, listed: &Listed, id: i64) -> Result<Option<Statement>, Refusal> {

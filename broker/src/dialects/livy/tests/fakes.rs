@@ -221,6 +221,27 @@ impl Backend for FakeBackend {
         Ok(())
     }
 
+    async fn give_up(
+        &self,
+        _session: SessionId,
+        (id, epoch): (u64, Epoch),
+        end: &End,
+    ) -> Result<bool, Refusal> {
+        let mut state = self.state.lock().unwrap();
+        let mut statements = state.statements.iter_mut();
+        let found = statements.find(|statement| statement.id == id && statement.epoch == epoch);
+        let open = found.filter(|statement| statement.end.is_none());
+        Ok(open.is_some_and(|statement| statement.end.replace(end.clone()).is_none()))
+    }
+
+    async fn carry(&self, seat: Seat, (id, from): (u64, Epoch)) -> Result<bool, Refusal> {
+        let mut state = self.state.lock().unwrap();
+        let mut statements = state.statements.iter_mut();
+        let found = statements.find(|statement| statement.id == id && statement.epoch == from);
+        let open = found.filter(|statement| statement.end.is_none());
+        Ok(open.is_some_and(|statement| std::mem::replace(&mut statement.epoch, seat.epoch) == from))
+    }
+
     async fn is_busy(&self, _session: SessionId) -> Result<bool, Refusal> {
         let state = self.state.lock().unwrap();
         Ok(state.statements.iter().any(|statement| statement.end.is_none()))
