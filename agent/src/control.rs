@@ -15,6 +15,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::driver::{Driver, Phase, Ready};
 use crate::drivers::Drivers;
+use crate::process::is_ending;
 use frames::{FromHost, PROTOCOL, ToHost, parse};
 
 /// Longest frame of a host: a result with its rows.
@@ -151,7 +152,9 @@ async fn hear(driver: &Arc<Driver>, message: FromHost, drivers: &Arc<Drivers>) -
             }
         }
         FromHost::Begin { id } => {
-            if drivers.statements().begin(driver.id, &id) {
+            // What a JVM that is being killed may still begin would be lost half-way.
+            let ending = driver.ready().is_none_or(|ready| is_ending(ready.jvm_pid));
+            if !ending && drivers.statements().begin(driver.id, &id) {
                 driver.tell(ToHost::Go { id });
             }
         }

@@ -12,6 +12,8 @@ pub(crate) const MARK: &str = "BERTH_DRIVER_ID";
 /// A killed process is gone after milliseconds, one with much memory after a second.
 const GONE_DEADLINE: Duration = Duration::from_secs(8);
 const POLL: Duration = Duration::from_millis(5);
+/// Of the flags in `/proc/<pid>/stat`: the process is on its way out (linux/sched.h).
+const PF_EXITING: u64 = 0x4;
 
 /// A process that leads a group of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +56,16 @@ impl Process {
             let _ended = killpg(pid(self.pid), Signal::SIGKILL);
         }
     }
+}
+
+/// True if a process has ended or is being killed: that takes milliseconds, more with much memory.
+pub(crate) fn is_ending(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+    let flags = stat.and_then(|stat| {
+        let (_, rest) = stat.rsplit_once(')')?;
+        rest.split_whitespace().nth(6)?.parse::<u64>().ok()
+    });
+    flags.is_none_or(|flags| flags & PF_EXITING != 0)
 }
 
 /// State and start time in the text of `/proc/<pid>/stat`.
@@ -137,9 +149,10 @@ mod tests {
             .spawn()
             .unwrap();
         let process = Process::of(child.id()).unwrap();
-        assert!(process.is_alive());
+        assert!(process.is_alive() && !is_ending(process.pid));
         sweep(id);
-        assert!(!process.is_alive());
+        assert!(!process.is_alive() && is_ending(process.pid));
         child.wait().unwrap();
+        assert!(is_ending(process.pid));
     }
 }
