@@ -158,7 +158,10 @@ async fn hear(driver: &Arc<Driver>, message: FromHost, drivers: &Arc<Drivers>) -
                 driver.tell(ToHost::Go { id });
             }
         }
-        FromHost::Progress(progress) => drivers.statements().progressed(driver.id, &progress),
+        FromHost::Progress(progress) => {
+            driver.used();
+            drivers.statements().progressed(driver.id, &progress);
+        }
         // An error ends the connection; the host keeps the result and tells it again on the next one.
         FromHost::Result(result) => {
             let id = result.id.clone();

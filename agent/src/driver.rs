@@ -6,10 +6,12 @@ pub(crate) mod saved;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth_core::ids::{DriverId, ProfileName};
+use berth_runtime::clock::boot_time;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -77,6 +79,8 @@ pub(crate) struct Driver {
     pub(crate) started_at: u64,
     pub(crate) directory: PathBuf,
     pub(crate) phase: watch::Sender<Phase>,
+    /// When something last passed through a tunnel, in milliseconds of the boot clock.
+    used_at: AtomicU64,
     wire: Mutex<Wire>,
 }
 
@@ -139,6 +143,16 @@ impl Driver {
     }
 
     /// The host has been heard.
+    /// Something passes through a tunnel, or a statement runs.
+    pub(crate) fn used(&self) {
+        self.used_at.store(boot_millis(), Ordering::Relaxed);
+    }
+
+    /// For how long nothing has.
+    pub(crate) fn idle(&self) -> Duration {
+        Duration::from_millis(boot_millis().saturating_sub(self.used_at.load(Ordering::Relaxed)))
+    }
+
     pub(crate) fn heard(&self) {
         self.wire().heard_at = Instant::now();
     }
@@ -270,4 +284,12 @@ mod tests {
         assert_eq!(last_words(log), words);
         assert_eq!(last_words(""), "");
     }
+}
+
+fn used_now() -> AtomicU64 {
+    AtomicU64::new(boot_millis())
+}
+
+fn boot_millis() -> u64 {
+    u64::try_from(boot_time().as_millis()).unwrap_or(u64::MAX)
 }

@@ -93,6 +93,7 @@ fn describe((driver, held): (Arc<Driver>, Held)) -> api::Driver {
         sessions: sessions.collect(),
         log_path: driver.log_path().display().to_string(),
         spark_version: ready.map(|ready| ready.spark_version).unwrap_or_default(),
+        idle_ms: u64::try_from(driver.idle().as_millis()).unwrap_or(u64::MAX),
     }
 }
 

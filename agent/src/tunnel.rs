@@ -11,6 +11,7 @@ use berth_core::ids::DriverId;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_util::io::InspectReader;
 
 use crate::driver::Driver;
 use crate::drivers::Drivers;
@@ -46,6 +47,12 @@ where
         Err(error) => return answer(&mut broker, Some(&error)).await,
     };
     answer(&mut broker, None).await?;
+    let used = Arc::clone(&driver);
+    let mut upstream = InspectReader::new(&mut upstream, move |bytes: &[u8]| {
+        if !bytes.is_empty() {
+            used.used();
+        }
+    });
     let _open = Open::count();
     let mut phase = driver.phase.subscribe();
     tokio::select! {

@@ -24,6 +24,7 @@ use crate::dialects::connect::{Connect, ConnectConfig, service};
 use crate::dialects::livy::desk::Desk;
 use crate::dialects::livy::{self, LivyConfig};
 use crate::fleet::Fleet;
+use crate::leader::Leader;
 use crate::ledger::Ledger;
 use crate::native::Native;
 use crate::sessions::Sessions;
@@ -55,13 +56,13 @@ impl Broker {
     ) -> Result<Self, StoreError> {
         let tasks = Tasks::new(shutdown);
         let id = new_id();
-        let lease = register(&store, &id, admin_address, config.lease_seconds, &tasks).await?;
+        let lease = Arc::new(register(&store, &id, admin_address, config.lease_seconds, &tasks).await?);
         let fleet = Fleet::new(Arc::clone(&store), Dialer::new(tls));
         fleet.follow(&tasks);
         let ledger = Arc::new(Ledger::new(Arc::clone(&store), blobs));
         let sessions = Sessions::new(
-            id,
-            config,
+            id.clone(),
+            config.clone(),
             Arc::clone(&store),
             Arc::clone(&fleet),
             Arc::clone(&ledger),
@@ -78,6 +79,15 @@ impl Broker {
                 () = draining.draining() => {}
             }
         });
+        let leader = Leader::new(
+            id,
+            &config,
+            Arc::clone(&store),
+            Arc::clone(&fleet),
+            Arc::clone(&sessions),
+            tasks.clone(),
+        );
+        tasks.spawn("leader", leader.run(Arc::clone(&lease)));
         let connect = Connect::new(
             Arc::clone(&sessions) as _,
             ConnectConfig::default(),
@@ -95,7 +105,7 @@ impl Broker {
         let connect = service(connect).layer(middleware::from_fn(identity::connect));
         Ok(Self {
             tasks,
-            lease: Arc::new(lease),
+            lease,
             connect: native.merge(connect),
             livy,
         })

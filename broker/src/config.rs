@@ -18,6 +18,10 @@ pub struct BrokerConfig {
     pub hold_seconds: u64,
     /// Seconds after which a broker that is not heard of counts as lost; at least 3.
     pub lease_seconds: u64,
+    /// Seconds without any call or running work after which a session ends; 0 for never.
+    pub idle_seconds: u64,
+    /// Seconds for which the record of a session that has ended is kept.
+    pub closed_seconds: u64,
     /// Limits of tenants without limits of their own.
     pub default_limits: Limits,
     /// Limits by tenant.
@@ -38,6 +42,8 @@ impl Default for BrokerConfig {
             default_profile: "default".parse().expect("a well-formed profile name"),
             hold_seconds: 300,
             lease_seconds: 10,
+            idle_seconds: 3600,
+            closed_seconds: 24 * 3600,
             default_limits: Limits::default(),
             tenants: BTreeMap::new(),
         }

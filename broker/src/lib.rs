@@ -7,10 +7,12 @@ pub mod app;
 pub mod config;
 pub mod dialects;
 pub mod fleet;
+mod leader;
 pub mod ledger;
 pub mod native;
 mod place;
 pub mod sessions;
+mod table;
 pub mod tunnel;
 
 #[cfg(test)]

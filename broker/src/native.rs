@@ -330,13 +330,19 @@ impl Berth for Native {
         _: Request<v1::ListBrokersRequest>,
     ) -> Result<Response<v1::ListBrokersReply>, Status> {
         let entries = self.all(keys::BROKERS).await?;
+        let leader = self.store.get(keys::LEADER).await.map_err(away)?;
+        let is_leader = |id: &str| {
+            leader
+                .as_ref()
+                .is_some_and(|leader| leader.value == id.as_bytes())
+        };
         let records = entries
             .iter()
             .filter_map(|entry| BrokerRecord::decode(&entry.key, &entry.value).ok());
         let brokers = records.map(|record| v1::Broker {
             id: record.id.to_string(),
             admin_address: record.admin_address,
-            leader: false,
+            leader: is_leader(record.id.as_str()),
             started_at_unix_ms: millis(record.started_at),
             version: record.version,
         });

@@ -11,11 +11,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::ids::{DriverId, NodeId};
+use berth_core::ids::{DriverId, Epoch, NodeId, SessionId};
 use berth_core::record::{Dialect, NodeRecord, Placement, SessionRecord, SessionState};
 use berth_core::session::{Fence, fence};
 use berth_proto::agent as api;
-use berth_proto::agent::reserve_reply::Is;
+use berth_proto::agent::reserve_reply::refused::Reason;
+use berth_proto::agent::reserve_reply::{Is, Refused};
 use tokio::time::Instant;
 
 use crate::dialects::connect::backend::{Refusal, Route};
@@ -178,19 +179,24 @@ impl Placer {
     /// Ends what may run on the node for the record's epoch, and with `forget` what is kept there of the session.
     /// Best effort: what an agent that does not answer holds ends with its lease.
     pub(crate) async fn end(&self, record: &SessionRecord, node: &NodeRecord, forget: bool) {
+        self.end_epoch(record.id, record.epoch, node, forget).await;
+    }
+
+    /// As [`Placer::end`], of any session.
+    pub(crate) async fn end_epoch(&self, session: SessionId, epoch: Epoch, node: &NodeRecord, forget: bool) {
         let request = api::FenceRequest {
-            session_id: record.id.to_string(),
-            below_epoch: record.epoch.next().get(),
+            session_id: session.to_string(),
+            below_epoch: epoch.next().get(),
             forget,
         };
         let mut agent = self.fleet.client(&node.address);
         match tokio::time::timeout(FENCE_DEADLINE, agent.fence(request)).await {
             Ok(Ok(_)) => {}
             Ok(Err(status)) => {
-                tracing::warn!(session.id = %record.id, node.id = %node.id, error = status.message(), "a driver was not given back");
+                tracing::warn!(session.id = %session, node.id = %node.id, error = status.message(), "a driver was not given back");
             }
             Err(late) => {
-                tracing::warn!(session.id = %record.id, node.id = %node.id, %late, "a driver was not given back");
+                tracing::warn!(session.id = %session, node.id = %node.id, %late, "a driver was not given back");
             }
         }
     }
@@ -212,15 +218,26 @@ impl Placer {
             while let Some(reply) = replies.message().await? {
                 match reply.is {
                     Some(Is::Ready(endpoint)) => return Ok(Ok(endpoint)),
-                    Some(Is::Refused(refused)) => return Ok(Err(refused.message)),
+                    Some(Is::Refused(refused)) => return Ok(Err(refused)),
                     Some(Is::Starting(_)) | None => {}
                 }
             }
-            Ok::<_, tonic::Status>(Err("the agent ended the reservation without a word".to_owned()))
+            let message = "the agent ended the reservation without a word".to_owned();
+            Ok::<_, tonic::Status>(Err(Refused {
+                message,
+                ..Refused::default()
+            }))
         };
         match tokio::time::timeout(START_DEADLINE, reserved).await {
             Ok(Ok(Ok(endpoint))) => Ok(endpoint),
-            Ok(Ok(Err(refused))) => Err(Miss::Again(format!("node {} refuses: {refused}", node.id))),
+            Ok(Ok(Err(refused))) => {
+                let said = format!("node {} refuses: {}", node.id, refused.message);
+                match refused.reason() {
+                    // The agent remembers an older session of this id: its epochs are over.
+                    Reason::StaleEpoch => Err(Miss::Spent(said)),
+                    _ => Err(Miss::Again(said)),
+                }
+            }
             Ok(Err(status)) => Err(Miss::Spent(format!("node {}: {}", node.id, status.message()))),
             Err(late) => Err(Miss::Spent(format!(
                 "node {} has not started a driver: {late}",

@@ -27,6 +27,7 @@ use crate::dialects::connect::backend::{Refusal, Route};
 use crate::fleet::Fleet;
 use crate::ledger::{Ledger, unavailable};
 use crate::place::Placer;
+use crate::table::Table;
 
 /// A session that this broker serves.
 #[derive(Debug, Clone)]
@@ -54,6 +55,7 @@ pub struct Sessions {
     tasks: Tasks,
     me: Weak<Self>,
     served: Mutex<BTreeMap<SessionId, Served>>,
+    table: Table,
     /// One recovery, opening or closing at a time for each session.
     locks: Mutex<BTreeMap<SessionId, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -80,12 +82,19 @@ impl Sessions {
             ledger,
             placer,
             served,
+            table: Table::default(),
             locks,
         })
     }
 
+    /// All sessions, as this broker last heard of them.
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// Forgets where a session is, if the store has it in another epoch or state. Called for each change there.
     pub fn on_change(&self, record: &SessionRecord) {
+        self.table.put(record);
         let mut served = lock(&self.served);
         let moved = |known: &Served| {
             known.route.epoch < record.epoch || !matches!(record.state, SessionState::Active { .. })
@@ -93,6 +102,12 @@ impl Sessions {
         if served.get(&record.id).is_some_and(moved) {
             served.remove(&record.id);
         }
+    }
+
+    /// Forgets sessions whose records are gone: one of them, or all but those in `there`.
+    pub fn on_delete(&self, id: SessionId) {
+        self.table.remove(id);
+        lock(&self.served).remove(&id);
     }
 
     fn served(&self, id: SessionId) -> Option<Served> {

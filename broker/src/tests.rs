@@ -58,12 +58,11 @@ impl Cluster {
             default_tenant: "t".parse().unwrap(),
             default_profile: "default".parse().unwrap(),
             hold_seconds,
-            lease_seconds: 10,
             default_limits: Limits {
                 sessions,
                 ..Limits::default()
             },
-            tenants: BTreeMap::new(),
+            ..BrokerConfig::default()
         };
         let tls = TlsFiles::of_role(self.dir.path(), "broker").client().unwrap();
         let fleet = Fleet::new(Arc::clone(&self.store), Dialer::new(&tls));

@@ -9,6 +9,7 @@
 pub mod admission;
 pub mod confs;
 pub mod connect;
+pub mod duties;
 pub mod ids;
 pub mod keys;
 pub mod lineage;

@@ -137,6 +137,7 @@ impl Plan<'_> {
             started_at: unix_millis(),
             directory,
             phase,
+            used_at: super::used_now(),
             wire: Mutex::new(Wire::new()),
         };
         Ok((driver, child))

@@ -68,6 +68,7 @@ pub(crate) fn load(directory: &Path) -> Option<(Driver, Held)> {
         started_at: saved.started_at,
         directory: directory.to_owned(),
         phase: watch::channel(phase).0,
+        used_at: super::used_now(),
         wire: Mutex::new(Wire::new()),
     };
     Some((driver, saved.held))

@@ -1,7 +1,9 @@
 //! Tells the sessions what other brokers change.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use berth_core::ids::SessionId;
 use berth_core::keys;
 use berth_core::record::{Record, SessionRecord};
 use berth_store::watch::{self, Change};
@@ -10,21 +12,32 @@ use futures_util::StreamExt;
 
 use crate::sessions::Sessions;
 
-/// Tells the sessions of every change that others make, for ever.
+/// Tells the sessions of every change, this broker's own among them, for ever.
 pub(super) async fn follow(store: StoreRef, sessions: Arc<Sessions>) {
     let mut changes = watch::follow(store, keys::SESSIONS);
     while let Some(change) = changes.next().await {
         match change {
-            Change::Snapshot(entries, _) => entries.iter().for_each(|entry| tell(&sessions, entry)),
-            Change::Batch(batch) => {
-                for event in &batch.events {
-                    if let Event::Put(entry) = event {
-                        tell(&sessions, entry);
+            Change::Snapshot(entries, _) => {
+                let ids: BTreeSet<SessionId> = entries.iter().filter_map(|entry| id_of(&entry.key)).collect();
+                for gone in sessions.table().without(&ids) {
+                    sessions.on_delete(gone);
+                }
+                entries.iter().for_each(|entry| tell(&sessions, entry));
+            }
+            Change::Batch(batch) => batch.events.iter().for_each(|event| match event {
+                Event::Put(entry) => tell(&sessions, entry),
+                Event::Delete { key, .. } => {
+                    if let Some(gone) = id_of(key) {
+                        sessions.on_delete(gone);
                     }
                 }
-            }
+            }),
         }
     }
+}
+
+fn id_of(key: &str) -> Option<SessionId> {
+    key.strip_prefix(keys::SESSIONS)?.parse().ok()
 }
 
 fn tell(sessions: &Sessions, entry: &Entry) {

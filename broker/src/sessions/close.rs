@@ -1,9 +1,9 @@
 //! Ends a session: its record, its tenant's usage, its lineage and its driver.
 
 use berth_core::admission::release;
-use berth_core::ids::SessionId;
+use berth_core::ids::{Epoch, SessionId};
 use berth_core::keys;
-use berth_core::record::{CloseReason, Record, SessionRecord, SessionState, UsageRecord};
+use berth_core::record::{CloseReason, NodeRecord, Record, SessionRecord, SessionState, UsageRecord};
 use berth_core::session::close;
 use berth_runtime::clock::unix_millis;
 use berth_store::{Compare, Op, Txn, TxnOutcome};
@@ -45,6 +45,11 @@ impl Sessions {
         tracing::info!(session.id = %id, ?reason, "session closed");
         self.give_driver_back(&read.record).await;
         Ok(true)
+    }
+
+    /// Ends what an agent holds for an epoch of a session that is over.
+    pub(crate) async fn end_on(&self, session: SessionId, epoch: Epoch, node: &NodeRecord) {
+        self.placer.end_epoch(session, epoch, node, false).await;
     }
 
     async fn give_driver_back(&self, record: &SessionRecord) {

@@ -30,17 +30,29 @@ enum Found {
 }
 
 impl Sessions {
-    /// Follows a session that others have moved.
-    pub(super) async fn follow_on(&self, id: SessionId) -> Result<Route, Refusal> {
+    /// Follows a session that others have moved, and recovers one that has no driver.
+    pub(crate) async fn follow_on(&self, id: SessionId) -> Result<Route, Refusal> {
+        self.settle_owned(id, None).await
+    }
+
+    /// Moves a session away from a driver that serves, on purpose.
+    pub(crate) async fn move_away(
+        &self,
+        id: SessionId,
+        epoch: Epoch,
+        cause: Cause,
+    ) -> Result<Route, Refusal> {
+        self.settle_owned(id, Some((epoch, cause))).await
+    }
+
+    async fn settle_owned(&self, id: SessionId, force: Option<(Epoch, Cause)>) -> Result<Route, Refusal> {
         let me = self.me.upgrade();
         self.owned(async move {
             let me = me.ok_or_else(stopping)?;
             let turn = me.turn(id);
             let _turn = turn.lock().await;
-            match me.served(id) {
-                Some(served) => Ok(served.route),
-                None => me.settle(None, id, None).await,
-            }
+            lock(&me.served).remove(&id);
+            me.settle(None, id, force).await
         })
         .await
     }
@@ -95,7 +107,8 @@ impl Sessions {
         cause: Option<Cause>,
     ) -> Result<Option<Route>, Refusal> {
         let cause = match cause {
-            Some(cause @ Cause::DriverUnhealthy) => cause,
+            // Nothing to make sure of: the driver may well be there.
+            Some(cause @ (Cause::DriverUnhealthy | Cause::Drained | Cause::Rebalanced)) => cause,
             reported => match self.find(read, placement).await? {
                 Found::Serving(route) => {
                     let served = Served {

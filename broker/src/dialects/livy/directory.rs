@@ -193,6 +193,18 @@ impl Directory {
         Ok(())
     }
 
+    /// Removes the number and name of a session that is over, if it still has them.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn forget(&self, number: &str, session: SessionId) -> Result<(), Refusal> {
+        let Ok(number) = number.parse() else { return Ok(()) };
+        match self.by_number(number).await? {
+            Some((listed, _)) if listed.session == session => self.remove(&listed).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Removes a session's number and name. Idempotent.
     ///
     /// # Errors

@@ -1,0 +1,215 @@
+//! What one broker does for all: recover what nobody asks for, end what is idle, empty nodes that are drained, and
+//! clear away what is left.
+//!
+//! What is to be done is decided in `berth_core::duties`. With no leader sessions go on: a client that asks for its
+//! session has it recovered at once, by the broker that it asks.
+
+mod chores;
+mod look;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use berth_core::duties::{Duty, Patience, duty};
+use berth_core::ids::{BrokerId, DriverId, SessionId, TenantId};
+use berth_core::keys;
+use berth_core::record::Dialect;
+use berth_runtime::clock::unix_millis;
+use berth_runtime::tasks::Tasks;
+use berth_store::StoreRef;
+use berth_store::election::{Election, Leadership};
+use berth_store::lease::Keeper;
+use tokio::sync::Semaphore;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+use crate::config::BrokerConfig;
+use crate::fleet::{Fleet, Loss};
+use crate::sessions::Sessions;
+
+/// How often the leader looks at everything.
+const ROUND: Duration = Duration::from_secs(5);
+/// Duties that are carried out at once: a lost node must not take the others down with its sessions.
+const AT_ONCE: usize = 4;
+/// Duties that wait; the next round finds the rest.
+const MAX_WAITING: usize = 1_000;
+/// A session whose duty failed is left alone for this time.
+const REST: Duration = Duration::from_secs(60);
+/// A driver that has been quiet for so long is at a point where its session can be moved.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// The parts that the leader works with.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    id: BrokerId,
+    store: StoreRef,
+    fleet: Arc<Fleet>,
+    sessions: Arc<Sessions>,
+    tasks: Tasks,
+    patience: Patience,
+    room: Arc<Semaphore>,
+    /// Sessions with a duty that waits or is carried out.
+    busy: Mutex<BTreeSet<SessionId>>,
+    /// Sessions whose duty failed, and until when they are left alone.
+    resting: Mutex<BTreeMap<SessionId, Instant>>,
+    /// What was told of tenants in the last round.
+    told: Mutex<BTreeSet<(TenantId, Dialect)>>,
+}
+
+impl Leader {
+    pub(crate) fn new(
+        id: BrokerId,
+        config: &BrokerConfig,
+        store: StoreRef,
+        fleet: Arc<Fleet>,
+        sessions: Arc<Sessions>,
+        tasks: Tasks,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            store,
+            fleet,
+            sessions,
+            tasks,
+            patience: Patience {
+                idle_millis: config.idle_seconds.saturating_mul(1000),
+                closed_millis: config.closed_seconds.saturating_mul(1000),
+                quiet_millis: u64::try_from(QUIET.as_millis()).unwrap_or(u64::MAX),
+            },
+            room: Arc::new(Semaphore::new(AT_ONCE)),
+            busy: Mutex::default(),
+            resting: Mutex::default(),
+            told: Mutex::default(),
+        })
+    }
+
+    /// Stands for election under the broker's lease and does the duties while elected, until the tasks drain.
+    pub(crate) async fn run(self: Arc<Self>, keeper: Arc<Keeper>) {
+        let draining = self.tasks.shutdown().clone();
+        let election = Election::new(Arc::clone(&self.store), keys::LEADER, self.id.to_string());
+        loop {
+            let elected = tokio::select! {
+                elected = election.campaign(&keeper) => elected,
+                () = draining.draining() => return,
+            };
+            let leadership = match elected {
+                Ok(leadership) => leadership,
+                Err(error) => {
+                    tracing::error!(%error, "this broker cannot stand for election");
+                    return;
+                }
+            };
+            metrics::gauge!("berth_leader").set(1.0);
+            let over = tokio::select! {
+                () = self.reign(&leadership) => true,
+                () = draining.draining() => true,
+                () = leadership.lost() => false,
+            };
+            metrics::gauge!("berth_leader").set(0.0);
+            self.tell_tenants(&BTreeMap::new());
+            if over {
+                if let Err(error) = leadership.resign().await {
+                    tracing::warn!(%error, "the leader's key stays until the lease ends");
+                }
+                return;
+            }
+        }
+    }
+
+    async fn reign(self: &Arc<Self>, leadership: &Leadership) {
+        let mut losses = self.fleet.losses();
+        let mut rounds = tokio::time::interval(ROUND);
+        loop {
+            tokio::select! {
+                _ = rounds.tick() => self.round(leadership).await,
+                loss = losses.recv() => match loss {
+                    Ok(Loss::Drivers(drivers)) => self.on_lost_drivers(&drivers),
+                    Ok(Loss::Node(_)) | Err(RecvError::Lagged(_)) => self.round(leadership).await,
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        }
+    }
+
+    /// Looks at all sessions once.
+    async fn round(self: &Arc<Self>, leadership: &Leadership) {
+        self.tell_tenants(&self.sessions.table().count());
+        let (cluster, held) = match self.look().await {
+            Ok(seen) => seen,
+            Err(error) => {
+                tracing::warn!(%error, "the leader cannot see the cluster; nothing is done in this round");
+                return;
+            }
+        };
+        if !leadership.is_held() {
+            return;
+        }
+        let now = unix_millis();
+        let mut found = self.sessions.table().pick(|row| {
+            let duty = duty(&row.brief, &cluster, self.patience, now)?;
+            Some((duty, std::cmp::Reverse(row.since), row.brief.id, row.brief.epoch))
+        });
+        // The most recently used first, as far as this is known.
+        found.sort_unstable();
+        for (duty, _, id, epoch) in found {
+            self.assign(duty, id, epoch);
+        }
+        self.clear_orphans(held).await;
+    }
+
+    fn on_lost_drivers(self: &Arc<Self>, drivers: &[String]) {
+        let drivers: BTreeSet<DriverId> = drivers.iter().filter_map(|id| id.parse().ok()).collect();
+        for id in self.sessions.table().on_drivers(&drivers) {
+            self.assign(Duty::Recover, id, berth_core::ids::Epoch::INITIAL);
+        }
+    }
+
+    /// Has a duty carried out, unless one of the session is under way or has just failed.
+    fn assign(self: &Arc<Self>, duty: Duty, id: SessionId, epoch: berth_core::ids::Epoch) {
+        {
+            let mut resting = lock(&self.resting);
+            resting.retain(|_, until| *until > Instant::now());
+            let mut busy = lock(&self.busy);
+            if resting.contains_key(&id) || busy.len() >= MAX_WAITING || !busy.insert(id) {
+                return;
+            }
+        }
+        let leader = Arc::clone(self);
+        self.tasks.spawn("leader duty", async move {
+            let room = Arc::clone(&leader.room);
+            let _room = room.acquire().await;
+            if let Err(refusal) = leader.carry_out(duty, id, epoch).await {
+                tracing::warn!(session.id = %id, ?duty, error = %refusal, "a duty was not done");
+                lock(&leader.resting).insert(id, Instant::now() + REST);
+            }
+            lock(&leader.busy).remove(&id);
+        });
+    }
+
+    /// Open sessions by tenant: only the leader tells them, so that a sum over brokers is right.
+    fn tell_tenants(&self, counts: &BTreeMap<(TenantId, Dialect), u64>) {
+        let mut told = lock(&self.told);
+        let now: BTreeSet<_> = counts.keys().cloned().collect();
+        for (tenant, dialect) in told.difference(&now) {
+            gauge(tenant, *dialect, 0);
+        }
+        for ((tenant, dialect), count) in counts {
+            gauge(tenant, *dialect, *count);
+        }
+        *told = now;
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "fewer sessions than a double counts exactly"
+)]
+fn gauge(tenant: &TenantId, dialect: Dialect, count: u64) {
+    metrics::gauge!("berth_sessions", "tenant" => tenant.to_string(), "dialect" => dialect.as_str())
+        .set(count as f64);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,94 @@
+//! Carries duties out. Each ends in a transaction that an outdated leader loses.
+
+use berth_core::duties::{Brief, Duty, is_orphan};
+use berth_core::ids::{Epoch, SessionId};
+use berth_core::keys;
+use berth_core::lineage::Outcome;
+use berth_core::record::{Cause, CloseReason, Dialect, Record, SessionRecord, SessionState};
+use berth_store::{Compare, Txn};
+
+use super::Leader;
+use super::look::Held;
+use crate::dialects::connect::backend::{Backend, Refusal};
+use crate::dialects::livy::directory::Directory;
+use crate::ledger::unavailable;
+
+impl Leader {
+    pub(super) async fn carry_out(&self, duty: Duty, id: SessionId, epoch: Epoch) -> Result<(), Refusal> {
+        let done = match duty {
+            Duty::Recover => self.sessions.follow_on(id).await.map(drop),
+            Duty::Move => self.move_away(id, epoch).await,
+            Duty::Expire => {
+                tracing::info!(session.id = %id, "session is idle past its limit");
+                self.sessions.close(id, CloseReason::Idle, false).await
+            }
+            Duty::Reap => self.reap(id).await,
+        };
+        match done {
+            // Somebody was faster.
+            Err(Refusal::Closed) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// At a safe point: nothing that changes anything is under way.
+    async fn move_away(&self, id: SessionId, epoch: Epoch) -> Result<(), Refusal> {
+        let entries = self.sessions.entries(id).await?;
+        let running = entries
+            .iter()
+            .any(|entry| entry.epoch == epoch && entry.outcome == Outcome::Unknown);
+        if running {
+            return Ok(());
+        }
+        self.sessions.move_away(id, epoch, Cause::Drained).await.map(drop)
+    }
+
+    async fn reap(&self, id: SessionId) -> Result<(), Refusal> {
+        let key = keys::session(id);
+        let Some(entry) = self.store.get(&key).await.map_err(unavailable)? else {
+            return Ok(());
+        };
+        let record = SessionRecord::decode(&key, &entry.value).map_err(unavailable)?;
+        if !matches!(record.state, SessionState::Closed { .. }) {
+            return Ok(());
+        }
+        if record.dialect == Dialect::Livy {
+            let directory = Directory::new(self.store.clone());
+            directory
+                .forget(&record.client_id, id)
+                .await
+                .map_err(unavailable)?;
+        }
+        let txn = Txn::new()
+            .when(Compare::ModRevision(key.clone(), entry.mod_revision))
+            .delete(key);
+        self.store.txn(txn).await.map(drop).map_err(unavailable)
+    }
+
+    /// Ends drivers that were reserved for what is over: their broker died before it could give them back.
+    pub(super) async fn clear_orphans(&self, held: Vec<Held>) {
+        for Held { node, session, epoch } in held {
+            let known = self.sessions.table().brief(session);
+            if !is_orphan(known.as_ref(), epoch) {
+                continue;
+            }
+            // The table may be behind: the store has the last word.
+            let key = keys::session(session);
+            let Ok(entry) = self.store.get(&key).await else {
+                return;
+            };
+            let record = entry.map(|entry| SessionRecord::decode(&key, &entry.value));
+            let record = match record.transpose() {
+                Ok(record) => record,
+                Err(error) => {
+                    tracing::warn!(session.id = %session, %error, "a driver is left alone");
+                    continue;
+                }
+            };
+            if is_orphan(record.as_ref().map(Brief::of).as_ref(), epoch) {
+                tracing::info!(session.id = %session, %epoch, node.id = %node.id, "ending a driver that serves nobody");
+                self.sessions.end_on(session, epoch, &node).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! What the leader has to do for a session that nobody asks for.
+//!
+//! Every duty is safe to do twice and by two brokers at once: it ends in a transaction on the session's record, which
+//! one of them wins. So the picture that duties are decided from may be old.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ids::{BrokerId, DriverId, Epoch, NodeId, NodeIncarnation, SessionId};
+use crate::record::{Dialect, Placement, SessionRecord, SessionState, UnixMillis};
+
+/// As much of a session as duties, and a broker's table of all sessions, need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brief {
+    /// Its id.
+    pub id: SessionId,
+    /// Its dialect.
+    pub dialect: Dialect,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Where it is.
+    pub at: At,
+}
+
+/// Where a session is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum At {
+    /// A broker is placing it.
+    Placing {
+        /// The broker.
+        broker: BrokerId,
+        /// True if it was on a driver before.
+        again: bool,
+        /// Since when.
+        since: UnixMillis,
+    },
+    /// It is on a driver.
+    On {
+        /// The node.
+        node: NodeId,
+        /// The run of the node's agent.
+        incarnation: NodeIncarnation,
+        /// The driver.
+        driver: DriverId,
+    },
+    /// It has ended.
+    Closed {
+        /// When.
+        at: UnixMillis,
+    },
+}
+
+impl Brief {
+    /// The brief of a record.
+    pub fn of(record: &SessionRecord) -> Self {
+        let at = match &record.state {
+            SessionState::Placing {
+                broker, from, since, ..
+            } => At::Placing {
+                broker: broker.clone(),
+                again: from.is_some(),
+                since: *since,
+            },
+            SessionState::Active {
+                placement:
+                    Placement {
+                        node,
+                        incarnation,
+                        driver,
+                        ..
+                    },
+                ..
+            } => At::On {
+                node: node.clone(),
+                incarnation: *incarnation,
+                driver: *driver,
+            },
+            SessionState::Closed { at, .. } => At::Closed { at: *at },
+        };
+        Self {
+            id: record.id,
+            dialect: record.dialect,
+            epoch: record.epoch,
+            at,
+        }
+    }
+}
+
+/// What is known of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The run of its agent.
+    pub incarnation: NodeIncarnation,
+    /// True while an operator drains it.
+    pub draining: bool,
+    /// Its drivers, with the time for which each has been idle; `None` while the agent does not answer.
+    pub idle_millis: Option<BTreeMap<DriverId, u64>>,
+}
+
+/// What is known of the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// Brokers that hold their lease.
+    pub brokers: BTreeSet<BrokerId>,
+    /// Nodes that hold their lease.
+    pub nodes: BTreeMap<NodeId, Node>,
+}
+
+/// How long things are left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Milliseconds after which an idle session ends; 0 for never.
+    pub idle_millis: u64,
+    /// Milliseconds for which the record of a session that has ended is kept.
+    pub closed_millis: u64,
+    /// Milliseconds for which a driver of a draining node must be idle before its sessions move.
+    pub quiet_millis: u64,
+}
+
+/// Something to do for a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Duty {
+    /// Bring it back to a driver.
+    Recover,
+    /// Move it away from a node that is drained.
+    Move,
+    /// End it.
+    Expire,
+    /// Forget its record.
+    Reap,
+}
+
+/// What has to be done for a session, if anything.
+pub fn duty(brief: &Brief, cluster: &Cluster, patience: Patience, now: UnixMillis) -> Option<Duty> {
+    match &brief.at {
+        At::Closed { at } => is_over(*at, patience.closed_millis, now).then_some(Duty::Reap),
+        At::Placing { broker, .. } if cluster.brokers.contains(broker) => None,
+        // A client of Livy does not wait for its session; one of the others asks again if it still wants it.
+        At::Placing { again, .. } if *again || brief.dialect == Dialect::Livy => Some(Duty::Recover),
+        At::Placing { since, .. } => expires(*since, patience, now),
+        At::On {
+            node,
+            incarnation,
+            driver,
+        } => match cluster.nodes.get(node) {
+            Some(node) if node.incarnation == *incarnation => on_node(node, *driver, patience),
+            Some(_) | None => Some(Duty::Recover),
+        },
+    }
+}
+
+fn on_node(node: &Node, driver: DriverId, patience: Patience) -> Option<Duty> {
+    // Silence of an agent proves nothing.
+    let idle = node.idle_millis.as_ref()?;
+    let Some(idle) = idle.get(&driver) else {
+        return Some(Duty::Recover);
+    };
+    if patience.idle_millis > 0 && *idle >= patience.idle_millis {
+        Some(Duty::Expire)
+    } else {
+        (node.draining && *idle >= patience.quiet_millis).then_some(Duty::Move)
+    }
+}
+
+fn expires(since: UnixMillis, patience: Patience, now: UnixMillis) -> Option<Duty> {
+    (patience.idle_millis > 0 && is_over(since, patience.idle_millis, now)).then_some(Duty::Expire)
+}
+
+fn is_over(since: UnixMillis, millis: u64, now: UnixMillis) -> bool {
+    now.saturating_sub(since) >= millis
+}
+
+/// True if a driver that an agent holds for this epoch of a session serves nobody any more. `brief` is the session as
+/// the store has it now.
+pub fn is_orphan(brief: Option<&Brief>, epoch: Epoch) -> bool {
+    match brief {
+        None => true,
+        Some(brief) => epoch < brief.epoch || matches!(brief.at, At::Closed { .. }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    const PATIENCE: Patience = Patience {
+        idle_millis: 1000,
+        closed_millis: 5000,
+        quiet_millis: 10,
+    };
+
+    fn brief(dialect: Dialect, at: At) -> Brief {
+        Brief {
+            id: SessionId::new(Uuid::nil()),
+            dialect,
+            epoch: Epoch::INITIAL.next(),
+            at,
+        }
+    }
+
+    fn incarnation(n: u128) -> NodeIncarnation {
+        NodeIncarnation::new(Uuid::from_u128(n))
+    }
+
+    fn driver(n: u128) -> DriverId {
+        DriverId::new(Uuid::from_u128(n))
+    }
+
+    fn on(node: &str, run: u128, of: u128) -> At {
+        At::On {
+            node: node.parse().unwrap(),
+            incarnation: incarnation(run),
+            driver: driver(of),
+        }
+    }
+
+    fn placing(broker: &str, again: bool) -> At {
+        At::Placing {
+            broker: broker.parse().unwrap(),
+            again,
+            since: 0,
+        }
+    }
+
+    fn cluster() -> Cluster {
+        let node = |draining, idle: &[(u128, u64)]| Node {
+            incarnation: incarnation(1),
+            draining,
+            idle_millis: Some(idle.iter().map(|(n, idle)| (driver(*n), *idle)).collect()),
+        };
+        let silent = Node {
+            idle_millis: None,
+            ..node(true, &[])
+        };
+        let nodes = [
+            ("up", node(false, &[(1, 500), (2, 1000)])),
+            ("drained", node(true, &[(3, 5), (4, 10)])),
+            ("silent", silent),
+        ];
+        Cluster {
+            brokers: BTreeSet::from(["alive".parse().unwrap()]),
+            nodes: nodes.map(|(name, node)| (name.parse().unwrap(), node)).into(),
+        }
+    }
+
+    #[test]
+    fn each_state_has_its_duty() {
+        let livy = Dialect::Livy;
+        let connect = Dialect::Connect;
+        let cases = [
+            (connect, on("up", 1, 1), None),
+            (connect, on("up", 1, 2), Some(Duty::Expire)),
+            (connect, on("up", 1, 9), Some(Duty::Recover)),
+            (connect, on("up", 2, 1), Some(Duty::Recover)),
+            (connect, on("gone", 1, 1), Some(Duty::Recover)),
+            (connect, on("silent", 1, 1), None),
+            (connect, on("drained", 1, 3), None),
+            (connect, on("drained", 1, 4), Some(Duty::Move)),
+            (connect, placing("alive", true), None),
+            (connect, placing("dead", true), Some(Duty::Recover)),
+            (connect, placing("dead", false), None),
+            (livy, placing("dead", false), Some(Duty::Recover)),
+            (connect, At::Closed { at: 0 }, None),
+        ];
+        for (dialect, at, expected) in cases {
+            let found = duty(&brief(dialect, at.clone()), &cluster(), PATIENCE, 999);
+            assert_eq!(found, expected, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn what_waits_long_enough_ends() {
+        let cases = [
+            (placing("dead", false), 1000, Some(Duty::Expire)),
+            (At::Closed { at: 1 }, 5000, None),
+            (At::Closed { at: 1 }, 5001, Some(Duty::Reap)),
+        ];
+        for (at, now, expected) in cases {
+            let found = duty(&brief(Dialect::Connect, at.clone()), &cluster(), PATIENCE, now);
+            assert_eq!(found, expected, "{at:?}");
+        }
+        let never = Patience {
+            idle_millis: 0,
+            ..PATIENCE
+        };
+        let idle = brief(Dialect::Connect, on("up", 1, 2));
+        assert_eq!(duty(&idle, &cluster(), never, 0), None);
+    }
+
+    #[test]
+    fn i1_a_driver_of_an_epoch_that_is_over_is_an_orphan() {
+        let here = brief(Dialect::Connect, on("up", 1, 1));
+        let closed = brief(Dialect::Connect, At::Closed { at: 0 });
+        let (old, now) = (Epoch::INITIAL, Epoch::INITIAL.next());
+        let found = [
+            is_orphan(Some(&here), old),
+            is_orphan(Some(&here), now),
+            is_orphan(Some(&here), now.next()),
+            is_orphan(Some(&closed), now),
+            is_orphan(None, now),
+        ];
+        assert_eq!(found, [true, false, false, true, true]);
+    }
+}
