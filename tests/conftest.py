@@ -5,6 +5,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from berth_cluster import Cluster  # noqa: E402
 from berth_up import Up  # noqa: E402
 
 
@@ -13,3 +14,11 @@ def up(tmp_path_factory):
     berth = Up(tmp_path_factory.mktemp("berth"), "--warm", "1")
     yield berth
     berth.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """Two brokers, two nodes, three members of etcd. Each test leaves all of them running."""
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield made
+    made.stop()

@@ -15,9 +15,10 @@ use berth_core::lineage::{LineageEntry, Outcome, Payload};
 use berth_core::record::Record;
 use berth_runtime::clock::unix_millis;
 use berth_store::blobs::Blobs;
-use berth_store::{Compare, Revision, StoreRef, Txn, TxnOutcome};
+use berth_store::{Compare, Revision, StoreRef, Txn};
 use bytes::Bytes;
 
+use crate::commit::{commit, get};
 use crate::dialects::connect::backend::{Ended, Intent, Refusal, Ticket};
 
 /// Payloads up to this size are in their record.
@@ -69,15 +70,17 @@ impl Ledger {
                 let reason = format!("the session has {MAX_ENTRIES} recorded changes: open a new one");
                 return Err(Refusal::LineageFull { reason });
             }
-            let entry = entry(session, seq, epoch, &intent, payload.clone());
+            let entry = entry(session, seq, epoch, &intent, payload.clone()).encode();
+            let key = keys::lineage(session, seq);
             let operation = keys::operation(session, &intent.operation);
             let txn = Txn::new()
                 .when(Compare::ModRevision(keys::session(session), revision))
-                .when(Compare::Absent(keys::lineage(session, seq)))
+                .when(Compare::Absent(key.clone()))
                 .when(Compare::Absent(operation.clone()))
-                .put(keys::lineage(session, seq), entry.encode())
+                .put(&key, entry.clone())
                 .put(&operation, seq.to_string());
-            if let TxnOutcome::Done(_) = self.store.txn(txn).await.map_err(unavailable)? {
+            let begun = commit(&self.store, txn, (&key, &entry)).await;
+            if begun.map_err(unavailable)?.is_some() {
                 self.remember(session, seq);
                 return Ok(Ticket {
                     session,
@@ -101,9 +104,7 @@ impl Ledger {
         revision: Revision,
         operation: &str,
     ) -> Result<(), Refusal> {
-        let recorded = self
-            .store
-            .get(&keys::operation(session, operation))
+        let recorded = get(&self.store, &keys::operation(session, operation))
             .await
             .map_err(unavailable)?;
         if recorded.is_some() {
@@ -111,9 +112,7 @@ impl Ledger {
                 operation: operation.to_owned(),
             });
         }
-        let record = self
-            .store
-            .get(&keys::session(session))
+        let record = get(&self.store, &keys::session(session))
             .await
             .map_err(unavailable)?;
         if record.is_none_or(|record| record.mod_revision != revision) {
@@ -164,16 +163,18 @@ impl Ledger {
     ) -> Result<bool, Refusal> {
         let key = keys::lineage(session, seq);
         for _ in 0..MAX_RACES {
-            let stored = self.store.get(&key).await.map_err(unavailable)?;
+            let stored = get(&self.store, &key).await.map_err(unavailable)?;
             let stored = stored.ok_or(Refusal::Closed)?;
             let entry = LineageEntry::decode(&key, &stored.value).map_err(unavailable)?;
             let Some(entry) = next(entry) else {
                 return Ok(false);
             };
+            let entry = entry.encode();
             let txn = Txn::new()
                 .when(Compare::ModRevision(key.clone(), stored.mod_revision))
-                .put(&key, entry.encode());
-            if let TxnOutcome::Done(_) = self.store.txn(txn).await.map_err(unavailable)? {
+                .put(&key, entry.clone());
+            let changed = commit(&self.store, txn, (&key, &entry)).await;
+            if changed.map_err(unavailable)?.is_some() {
                 return Ok(true);
             }
         }
@@ -199,9 +200,7 @@ impl Ledger {
     /// # Errors
     /// `Unavailable`.
     pub async fn recall(&self, session: SessionId, operation: &str) -> Result<Option<LineageEntry>, Refusal> {
-        let pointer = self
-            .store
-            .get(&keys::operation(session, operation))
+        let pointer = get(&self.store, &keys::operation(session, operation))
             .await
             .map_err(unavailable)?;
         let seq = pointer.and_then(|entry| std::str::from_utf8(&entry.value).ok()?.parse().ok());
@@ -217,7 +216,7 @@ impl Ledger {
     /// `Unavailable`.
     pub async fn entry(&self, session: SessionId, seq: u64) -> Result<Option<LineageEntry>, Refusal> {
         let key = keys::lineage(session, seq);
-        let stored = self.store.get(&key).await.map_err(unavailable)?;
+        let stored = get(&self.store, &key).await.map_err(unavailable)?;
         let entry = stored.map(|stored| LineageEntry::decode(&key, &stored.value));
         entry.transpose().map_err(unavailable)
     }

@@ -20,8 +20,9 @@ use berth_core::ids::{BrokerId, SessionId};
 use berth_core::keys;
 use berth_core::record::{Record, SessionRecord, SessionState};
 use berth_runtime::tasks::Tasks;
-use berth_store::{Compare, Revision, StoreRef, Txn, TxnOutcome};
+use berth_store::{Compare, Revision, StoreRef, Txn};
 
+use crate::commit::{commit, get};
 use crate::config::BrokerConfig;
 use crate::dialects::connect::backend::{Refusal, Route};
 use crate::fleet::Fleet;
@@ -139,7 +140,7 @@ impl Sessions {
 
     async fn read(&self, id: SessionId) -> Result<Option<Read>, Refusal> {
         let key = keys::session(id);
-        let Some(entry) = self.store.get(&key).await.map_err(unavailable)? else {
+        let Some(entry) = get(&self.store, &key).await.map_err(unavailable)? else {
             return Ok(None);
         };
         let record = Arc::new(SessionRecord::decode(&key, &entry.value).map_err(unavailable)?);
@@ -151,17 +152,15 @@ impl Sessions {
 
     /// Writes the next record if nobody has changed the one that was read.
     async fn advance(&self, read: &Read, next: SessionRecord) -> Result<Option<Read>, Refusal> {
-        let key = keys::session(next.id);
+        let (key, value) = (keys::session(next.id), next.encode());
         let txn = Txn::new()
             .when(Compare::ModRevision(key.clone(), read.revision))
-            .put(&key, next.encode());
-        match self.store.txn(txn).await.map_err(unavailable)? {
-            TxnOutcome::Done(revision) => Ok(Some(Read {
-                record: Arc::new(next),
-                revision,
-            })),
-            TxnOutcome::Conflict(_) => Ok(None),
-        }
+            .put(&key, value.clone());
+        let advanced = commit(&self.store, txn, (&key, &value)).await;
+        Ok(advanced.map_err(unavailable)?.map(|revision| Read {
+            record: Arc::new(next),
+            revision,
+        }))
     }
 }
 

@@ -10,6 +10,7 @@ use berth_store::{Compare, Txn};
 use uuid::Uuid;
 
 use super::{Read, Sessions};
+use crate::commit::{commit, get};
 use crate::dialects::connect::backend::{Refusal, Wanted};
 use crate::ledger::unavailable;
 
@@ -17,10 +18,11 @@ impl Sessions {
     pub(super) async fn create(&self, wanted: &Wanted) -> Result<(), Refusal> {
         let record = self.new_record(wanted)?;
         let key = keys::session(record.id);
+        let value = record.encode();
         let txn = Txn::new()
             .when(Compare::Absent(key.clone()))
-            .put(&key, record.encode());
-        self.admitted(txn, &record).await
+            .put(&key, value.clone());
+        self.admitted(txn, &record, (&key, &value)).await
     }
 
     pub(super) async fn open_again(&self, read: &Read, wanted: &Wanted) -> Result<(), Refusal> {
@@ -31,17 +33,23 @@ impl Sessions {
             ..record
         };
         let key = keys::session(record.id);
+        let value = record.encode();
         let txn = Txn::new()
             .when(Compare::ModRevision(key.clone(), read.revision))
-            .put(&key, record.encode());
-        self.admitted(txn, &record).await
+            .put(&key, value.clone());
+        self.admitted(txn, &record, (&key, &value)).await
     }
 
     /// Adds the tenant's usage to a transaction that opens a session (I5). A lost race is no error: the caller
     /// reads the record again.
-    async fn admitted(&self, txn: Txn, record: &SessionRecord) -> Result<(), Refusal> {
+    async fn admitted(
+        &self,
+        txn: Txn,
+        record: &SessionRecord,
+        witness: (&str, &[u8]),
+    ) -> Result<(), Refusal> {
         let key = keys::usage(&record.tenant);
-        let usage = self.store.get(&key).await.map_err(unavailable)?;
+        let usage = get(&self.store, &key).await.map_err(unavailable)?;
         let compare = match &usage {
             Some(entry) => Compare::ModRevision(key.clone(), entry.mod_revision),
             None => Compare::Absent(key.clone()),
@@ -53,11 +61,9 @@ impl Sessions {
         let limits = self.config.limits(&record.tenant);
         let next =
             admit(usage.as_ref(), limits, record.memory_bytes).map_err(|reason| Refusal::Quota { reason })?;
-        self.store
-            .txn(txn.when(compare).put(&key, next.encode()))
-            .await
-            .map(drop)
-            .map_err(unavailable)
+        let txn = txn.when(compare).put(&key, next.encode());
+        let opened = commit(&self.store, txn, witness).await;
+        opened.map(drop).map_err(unavailable)
     }
 
     fn tenant(&self, wanted: &Wanted) -> TenantId {

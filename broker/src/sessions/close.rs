@@ -6,9 +6,10 @@ use berth_core::keys;
 use berth_core::record::{CloseReason, NodeRecord, Record, SessionRecord, SessionState, UsageRecord};
 use berth_core::session::close;
 use berth_runtime::clock::unix_millis;
-use berth_store::{Compare, Op, Txn, TxnOutcome};
+use berth_store::{Compare, Op, Txn};
 
 use super::{Sessions, lock};
+use crate::commit::{commit, get};
 use crate::dialects::connect::backend::Refusal;
 use crate::ledger::unavailable;
 
@@ -26,18 +27,20 @@ impl Sessions {
             return Ok(true);
         };
         let (key, usage_key) = (keys::session(id), keys::usage(&next.tenant));
+        let value = next.encode();
         let mut txn = Txn::new()
             .when(Compare::ModRevision(key.clone(), read.revision))
-            .put(&key, next.encode())
+            .put(&key, value.clone())
             .op(Op::DeletePrefix(keys::lineage_of(id)))
             .op(Op::DeletePrefix(keys::operations_of(id)));
-        if let Some(entry) = self.store.get(&usage_key).await.map_err(unavailable)? {
+        if let Some(entry) = get(&self.store, &usage_key).await.map_err(unavailable)? {
             let usage = UsageRecord::decode(&usage_key, &entry.value).map_err(unavailable)?;
             txn = txn
                 .when(Compare::ModRevision(usage_key.clone(), entry.mod_revision))
                 .put(&usage_key, release(&usage, next.memory_bytes).encode());
         }
-        if let TxnOutcome::Conflict(_) = self.store.txn(txn).await.map_err(unavailable)? {
+        let closed = commit(&self.store, txn, (&key, &value)).await;
+        if closed.map_err(unavailable)?.is_none() {
             return Ok(false);
         }
         lock(&self.served).remove(&id);

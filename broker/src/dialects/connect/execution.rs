@@ -17,8 +17,8 @@ use std::sync::Arc;
 use berth_core::connect::Classified;
 use berth_core::lineage::Class;
 use bytes::Bytes;
-use tonic::Status;
 use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
 
 use super::Connect;
 use super::attempt::{Attempt, Start, Target};
@@ -97,10 +97,12 @@ impl Execution {
         let end = self.drive().await;
         self.connect
             .count_statement(&self.job.route.record.tenant, self.job.classified.class, &end);
-        let is_elsewhere = end.as_ref().is_err_and(errors::is_disconnected);
+        // A client comes back after such an end, and must find what there is then, not the end of this try.
+        let comes_back = end
+            .as_ref()
+            .is_err_and(|status| errors::is_disconnected(status) || status.code() == Code::Unavailable);
         outbox.finish(end);
-        if is_elsewhere {
-            // A call that comes back here must find it where it is now.
+        if comes_back {
             self.connect.operations.hand_over(&self.job.operation);
         }
     }
@@ -135,6 +137,13 @@ impl Execution {
         let Some(recorded) = self.recorded.take() else {
             return end;
         };
+        if end
+            .as_ref()
+            .is_err_and(|status| status.code() == Code::Unavailable)
+        {
+            // Berth's own trouble and no outcome: what became of the operation is found out when it is asked for.
+            return end;
+        }
         let held = recorded.finish(&self.connect, &end).await?;
         for answer in held {
             if self.pass(&answer).await.is_err() {

@@ -1,0 +1,153 @@
+"""Processes of a cluster for tests: etcd, brokers, agents. Each is ended by its own pid."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+from berth_up import wait_until
+
+
+def free_ports(count):
+    """Ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Process:
+    """A process with a log that can be killed, stopped and started again."""
+
+    def __init__(self, name, command, directory: Path, namespace=None, env=None):
+        self.name, self.command, self.env = name, command, env
+        self.prefix = ["ip", "netns", "exec", namespace] if namespace else []
+        self.log = directory / f"{name}.log"
+        self.process = None
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.began = log.tell()
+            self.process = subprocess.Popen(
+                self.prefix + self.command, stdout=log, stderr=log, env={**os.environ, **(self.env or {})},
+                start_new_session=True)
+        return self
+
+    def said(self):
+        """What it has logged since it was last started."""
+        with open(self.log, "rb") as log:
+            log.seek(self.began)
+            return log.read().decode(errors="replace")
+
+    def wait_for(self, pattern, seconds=60):
+        def look():
+            found = re.search(pattern, self.said())
+            if not found and self.process.poll() is not None:
+                raise AssertionError(f"{self.name} ended with {self.process.returncode}: {self.said()[-2000:]}")
+            return found
+        return wait_until(look, seconds, f"{self.name} does not say {pattern!r}, see {self.log}")
+
+    def kill(self):
+        self.signal(signal.SIGKILL)
+        self.process.wait(timeout=30)
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def end(self):
+        if self.process and self.process.poll() is None:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGINT)
+            try:
+                self.process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+class Etcd:
+    """Members of one etcd cluster."""
+
+    def __init__(self, directory: Path, host="127.0.0.1", members=3):
+        ports = free_ports(2 * members)
+        peers = [f"m{n}=http://{host}:{ports[2 * n]}" for n in range(members)]
+        self.endpoints = [f"http://{host}:{ports[2 * n + 1]}" for n in range(members)]
+        self.members = []
+        for n in range(members):
+            peer, client = f"http://{host}:{ports[2 * n]}", self.endpoints[n]
+            command = [
+                "etcd", "--name", f"m{n}", "--data-dir", str(directory / f"etcd-{n}"),
+                "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                "--listen-client-urls", client, "--advertise-client-urls", client,
+                "--initial-cluster", ",".join(peers), "--initial-cluster-state", "new",
+                "--heartbeat-interval", "50", "--election-timeout", "500", "--logger", "zap",
+            ]
+            self.members.append(Process(f"etcd-{n}", command, directory))
+
+    def start(self):
+        for member in self.members:
+            member.start()
+        for member in self.members:
+            self.wait_up(member)
+        return self
+
+    def wait_up(self, member):
+        member.wait_for("ready to serve client requests|published local member")
+
+    def end(self):
+        for member in self.members:
+            if member.process and member.process.poll() is None:
+                member.kill()
+
+
+class Door:
+    """One address in front of several brokers: each connection goes to the first that accepts it."""
+
+    def __init__(self, targets, address=("127.0.0.1", 0)):
+        self.targets = targets
+        self.listener = socket.create_server(address)
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.splice, args=(client,), daemon=True).start()
+
+    def splice(self, client):
+        for host, port in list(self.targets()):
+            try:
+                server = socket.create_connection((host, port), timeout=5)
+                server.settimeout(None)
+                break
+            except OSError:
+                continue
+        else:
+            client.close()
+            return
+        threading.Thread(target=pump, args=(client, server), daemon=True).start()
+        pump(server, client)
+
+    def close(self):
+        self.listener.close()
+
+
+def pump(source, sink):
+    try:
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+    except OSError:
+        pass
+    for each in (source, sink):
+        try:
+            each.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
