@@ -11,13 +11,13 @@ from pathlib import Path
 class Up:
     """`berth up` on a data directory."""
 
-    def __init__(self, data: Path, *flags: str):
-        self.data = data
+    def __init__(self, data: Path, *flags: str, scheme="http", env=None):
+        self.data, self.scheme, self.env = data, scheme, {**os.environ, **(env or {})}
         self.log = data / "up.log"
         data.mkdir(parents=True, exist_ok=True)
         self.endpoints_file = data / "endpoints.json"
         self.endpoints_file.unlink(missing_ok=True)
-        ports = [part for name in ("connect", "admin", "agent") for part in (f"--{name}", "127.0.0.1:0")]
+        ports = [part for name in ("connect", "livy", "admin", "agent") for part in (f"--{name}", "127.0.0.1:0")]
         command = [os.environ["BERTH_BIN"], "up", "--data-dir", str(data), *ports, *flags]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -32,9 +32,12 @@ class Up:
 
     def ask(self, *command: str):
         """The JSON that an admin command prints."""
-        broker = f"http://{self.endpoints['connect']}"
-        line = [os.environ["BERTH_BIN"], *command, "--broker", broker, "--output", "json"]
-        return json.loads(subprocess.run(line, check=True, capture_output=True, timeout=30).stdout)
+        return json.loads(self.run(*command, "--output", "json"))
+
+    def run(self, *command: str):
+        """What an admin command prints."""
+        line = [os.environ["BERTH_BIN"], *command, "--broker", f"{self.scheme}://{self.endpoints['connect']}"]
+        return subprocess.run(line, check=True, capture_output=True, timeout=30, env=self.env).stdout
 
     def drivers(self, state: str):
         return [driver for driver in self.ask("drivers") if driver["state"] == state]

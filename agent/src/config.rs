@@ -25,6 +25,9 @@ pub struct AgentConfig {
     pub driver_slots: u32,
     /// Seconds after which the node counts as lost when its agent is not heard of; at least 3.
     pub lease_seconds: u64,
+    /// Seconds for which a driver's JVM may leave its port unanswered before it is ended. Long pauses of the garbage
+    /// collector look the same.
+    pub unresponsive_seconds: u64,
     /// Labels of the node that placement can ask for.
     pub labels: BTreeMap<String, String>,
     /// A Python with PySpark 4.
@@ -121,6 +124,7 @@ impl AgentConfig {
             memory_capacity_bytes: default_memory(),
             driver_slots: default_slots(),
             lease_seconds: default_lease_seconds(),
+            unresponsive_seconds: 30,
             labels: BTreeMap::new(),
             python,
             java_home: None,

@@ -2,6 +2,7 @@
 
 pub(crate) mod launch;
 pub(crate) mod preflight;
+pub(crate) mod probe;
 pub(crate) mod saved;
 
 use std::collections::BTreeMap;

@@ -30,7 +30,7 @@ use crate::native::Native;
 use crate::sessions::Sessions;
 use crate::tunnel::Dialer;
 use record::register;
-use sessions_watch::follow;
+use sessions_watch::{follow, follow_losses};
 
 /// A running broker.
 #[derive(Debug)]
@@ -68,14 +68,16 @@ impl Broker {
             Arc::clone(&ledger),
             tasks.clone(),
         );
-        let (watched, told, draining) = (
+        let (watched, lossy, told, draining) = (
             Arc::clone(&store),
+            Arc::clone(&fleet),
             Arc::clone(&sessions),
             tasks.shutdown().clone(),
         );
         tasks.spawn("session watch", async move {
             tokio::select! {
-                () = follow(watched, told) => {}
+                () = follow(watched, Arc::clone(&told)) => {}
+                () = follow_losses(lossy, told) => {}
                 () = draining.draining() => {}
             }
         });

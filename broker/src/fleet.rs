@@ -134,6 +134,15 @@ impl Fleet {
         nodes.iter().filter_map(|node| node.memory_of(profile)).max()
     }
 
+    /// A token that is cancelled when this run of the node's agent is lost.
+    pub fn presence(&self, record: &NodeRecord) -> CancellationToken {
+        let followed = lock(&self.followed);
+        let there = followed.get(&record.id);
+        let there = there.filter(|there| there.node.record.incarnation == record.incarnation);
+        // One that is not followed yet will be.
+        there.map_or_else(CancellationToken::new, |there| there.end.child_token())
+    }
+
     /// Counts a driver that is about to be asked for on a node, until its next figures.
     pub(crate) fn claim(&self, id: &NodeId, memory_bytes: u64, profile: &ProfileName) {
         if let Some(followed) = lock(&self.followed).get_mut(id) {

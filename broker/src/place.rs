@@ -295,6 +295,7 @@ impl Placer {
             upstream_session_id: record.id.upstream(record.epoch),
             upstream_server_session_id: server_session_id.into(),
             agent: node.address.as_str().into(),
+            over: self.fleet.presence(node),
         })
     }
 }

@@ -12,15 +12,16 @@ mod close;
 pub(crate) mod code;
 mod settle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use berth_core::ids::{BrokerId, SessionId};
+use berth_core::ids::{BrokerId, DriverId, Epoch, SessionId};
 use berth_core::keys;
 use berth_core::record::{Record, SessionRecord, SessionState};
 use berth_runtime::tasks::Tasks;
 use berth_store::{Compare, Revision, StoreRef, Txn};
+use tokio_util::sync::CancellationToken;
 
 use crate::commit::{commit, get};
 use crate::config::BrokerConfig;
@@ -56,6 +57,8 @@ pub struct Sessions {
     tasks: Tasks,
     me: Weak<Self>,
     served: Mutex<BTreeMap<SessionId, Served>>,
+    /// The epoch of each served session, and what ends calls that wait there.
+    places: Mutex<BTreeMap<SessionId, (Epoch, CancellationToken)>>,
     table: Table,
     /// One recovery, opening or closing at a time for each session.
     locks: Mutex<BTreeMap<SessionId, Arc<tokio::sync::Mutex<()>>>>,
@@ -83,6 +86,7 @@ impl Sessions {
             ledger,
             placer,
             served,
+            places: Mutex::default(),
             table: Table::default(),
             locks,
         })
@@ -93,15 +97,55 @@ impl Sessions {
         &self.table
     }
 
-    /// Forgets where a session is, if the store has it in another epoch or state. Called for each change there.
-    pub fn on_change(&self, record: &SessionRecord) {
+    /// Forgets where a session is, if the store has it in another epoch or state since. Called for each change there.
+    pub fn on_change(&self, record: &SessionRecord, revision: Revision) {
         self.table.put(record);
         let mut served = lock(&self.served);
         let moved = |known: &Served| {
-            known.route.epoch < record.epoch || !matches!(record.state, SessionState::Active { .. })
+            let left = !matches!(record.state, SessionState::Active { .. }) && known.revision < revision;
+            known.route.epoch < record.epoch || left
         };
         if served.get(&record.id).is_some_and(moved) {
             served.remove(&record.id);
+            self.leave_for(record.id, None);
+        }
+    }
+
+    /// Ends the calls that wait for drivers that are lost, so that their sessions are looked for elsewhere.
+    pub(crate) fn on_lost_drivers(&self, drivers: &BTreeSet<DriverId>) {
+        for id in self.table.on_drivers(drivers) {
+            lock(&self.served).remove(&id);
+            self.leave_for(id, None);
+        }
+    }
+
+    /// Remembers where a session is.
+    fn serve(&self, mut route: Route, revision: Revision) -> Route {
+        let id = route.record.id;
+        route.over = self.leave_for(id, Some(&route));
+        let served = Served {
+            route: route.clone(),
+            revision,
+        };
+        lock(&self.served).insert(id, served);
+        route
+    }
+
+    /// Ends what waits for the places of a session before `next`, and gives the token of that one.
+    fn leave_for(&self, id: SessionId, next: Option<&Route>) -> CancellationToken {
+        let mut places = lock(&self.places);
+        match (places.get(&id), next) {
+            (Some((epoch, over)), Some(next)) if *epoch == next.epoch && !over.is_cancelled() => over.clone(),
+            (_, next) => {
+                if let Some((_, over)) = places.remove(&id) {
+                    over.cancel();
+                }
+                let over = next.map_or_else(CancellationToken::new, |next| next.over.child_token());
+                if let Some(next) = next {
+                    places.insert(id, (next.epoch, over.clone()));
+                }
+                over
+            }
         }
     }
 
@@ -109,6 +153,7 @@ impl Sessions {
     pub fn on_delete(&self, id: SessionId) {
         self.table.remove(id);
         lock(&self.served).remove(&id);
+        self.leave_for(id, None);
     }
 
     fn served(&self, id: SessionId) -> Option<Served> {

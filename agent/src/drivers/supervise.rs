@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use berth_runtime::clock::unix_millis;
 use tokio::process::Child;
+use tokio::time::Instant;
 
 use super::pool::Rest;
 use super::{Drivers, MAX_LOST};
+use crate::driver::probe::answers;
 use crate::driver::{Driver, Phase};
 use crate::process::Process;
 
@@ -17,6 +19,8 @@ const POLL: Duration = Duration::from_millis(100);
 const HEALTH: Duration = Duration::from_secs(1);
 /// A driver that has not started by then will not.
 const START_DEADLINE: Duration = Duration::from_secs(180);
+/// How often a driver's JVM is spoken to, and how long its answer may take.
+const PROBE: Duration = Duration::from_secs(2);
 /// A host beats every two seconds; one that is silent for so long cannot keep its fence.
 const SILENCE: Duration = Duration::from_secs(20);
 
@@ -48,6 +52,7 @@ impl Watched {
 impl Drivers {
     /// Watches a driver. What a session's own confs do to it says nothing about its profile.
     pub(super) fn supervise(self: &Arc<Self>, driver: &Arc<Driver>, mut watched: Watched, own_confs: bool) {
+        self.probe(driver);
         let (drivers, driver) = (Arc::clone(self), Arc::clone(driver));
         self.tasks.spawn("driver", async move {
             let mut health = tokio::time::interval(HEALTH);
@@ -61,6 +66,34 @@ impl Drivers {
                 }
             };
             drivers.bury(&driver, reason, own_confs).await;
+        });
+    }
+
+    /// Ends a driver whose JVM does not answer any more.
+    fn probe(self: &Arc<Self>, driver: &Arc<Driver>) {
+        let limit = Duration::from_secs(self.config.unresponsive_seconds.max(1));
+        let (driver, leaving) = (Arc::clone(driver), self.tasks.shutdown().clone());
+        let probed = async move {
+            let mut phase = driver.phase.subscribe();
+            let begun = phase.wait_for(|phase| matches!(phase, Phase::Ready(_) | Phase::Ended(_)));
+            let Some(Phase::Ready(ready)) = begun.await.ok().map(|phase| phase.clone()) else {
+                return;
+            };
+            let mut answered = Instant::now();
+            while !driver.has_ended() {
+                if answers(ready.port, PROBE).await {
+                    answered = Instant::now();
+                } else if answered.elapsed() >= limit {
+                    return driver.end("its JVM does not answer").await;
+                }
+                tokio::time::sleep(PROBE).await;
+            }
+        };
+        self.tasks.spawn("driver probe", async move {
+            tokio::select! {
+                () = probed => {}
+                () = leaving.draining() => {}
+            }
         });
     }
 

@@ -44,6 +44,7 @@ impl Sessions {
             return Ok(false);
         }
         lock(&self.served).remove(&id);
+        self.leave_for(id, None);
         self.ledger.forget(id);
         tracing::info!(session.id = %id, ?reason, "session closed");
         self.give_driver_back(&read.record).await;

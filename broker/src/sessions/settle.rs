@@ -11,7 +11,7 @@ use berth_proto::agent as api;
 use berth_runtime::clock::unix_millis;
 use tokio::time::Instant;
 
-use super::{Read, Served, Sessions, lock, stopping};
+use super::{Read, Sessions, lock, stopping};
 use crate::dialects::connect::backend::{Refusal, Route, Wanted};
 use crate::dialects::connect::rebuild;
 use crate::ledger::unavailable;
@@ -110,14 +110,7 @@ impl Sessions {
             // Nothing to make sure of: the driver may well be there.
             Some(cause @ (Cause::DriverUnhealthy | Cause::Drained | Cause::Rebalanced)) => cause,
             reported => match self.find(read, placement).await? {
-                Found::Serving(route) => {
-                    let served = Served {
-                        route: route.clone(),
-                        revision: read.revision,
-                    };
-                    lock(&self.served).insert(read.record.id, served);
-                    return Ok(Some(route));
-                }
+                Found::Serving(route) => return Ok(Some(self.serve(route, read.revision))),
                 Found::Gone(found) => reported.unwrap_or(found),
                 Found::Unclear => {
                     tokio::time::sleep(PAUSE).await;
@@ -203,12 +196,7 @@ impl Sessions {
             record: Arc::clone(&active.record),
             ..prepared.route
         };
-        let served = Served {
-            route: route.clone(),
-            revision: active.revision,
-        };
-        lock(&self.served).insert(active.record.id, served);
-        Ok(Some(route))
+        Ok(Some(self.serve(route, active.revision)))
     }
 
     /// Leaves a session that could not be placed to whoever is asked for it next. Best effort: when this broker is

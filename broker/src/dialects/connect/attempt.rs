@@ -89,7 +89,11 @@ impl Attempt {
     /// What the driver, or the lack of it, said.
     pub(crate) async fn next(&mut self) -> Result<Option<Answer>, Fault> {
         loop {
-            match self.stream.message().await.map_err(Fault::of)? {
+            let message = tokio::select! {
+                message = self.stream.message() => message,
+                () = self.target.route.over.cancelled() => Err(upstream::left()),
+            };
+            match message.map_err(Fault::of)? {
                 Some(message) => return self.on_message(message).map(Some),
                 None if self.complete || !self.target.reattachable => return Ok(None),
                 None => self.continue_stream().await?,

@@ -10,6 +10,7 @@ use berth_core::ids::{Epoch, SessionId, TenantId};
 use berth_core::lineage::{Class, LineageEntry, Payload};
 use berth_core::record::{Cause, CloseReason, Dialect, SessionRecord};
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 use uuid::Uuid;
 
@@ -37,6 +38,9 @@ pub struct Route {
     pub upstream_server_session_id: Arc<str>,
     /// Where the driver's agent is reached.
     pub agent: Arc<str>,
+    /// Cancelled once the session surely is not served here any more. A node that is cut off sends nothing, so calls
+    /// that wait for its answer wait for this too.
+    pub over: CancellationToken,
 }
 
 impl fmt::Debug for Route {

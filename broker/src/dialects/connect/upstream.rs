@@ -1,5 +1,7 @@
 //! Calls of a session's driver.
 
+use std::future::Future;
+
 use bytes::Bytes;
 use tonic::client::Grpc;
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
@@ -13,6 +15,19 @@ fn client(route: &Route) -> Grpc<Upstream> {
     // The driver may answer with a message at the client's limit, and Berth's request may be over it by what was
     // appended to it.
     Grpc::new(route.upstream.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES + HEADROOM_BYTES)
+}
+
+/// What is said of a driver that the session has left.
+pub(crate) fn left() -> Status {
+    Status::unavailable("the session is not on this driver any more")
+}
+
+/// A call, as long as the session is there.
+async fn there<T>(route: &Route, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    tokio::select! {
+        called = call => called,
+        () = route.over.cancelled() => Err(left()),
+    }
 }
 
 async fn ready(client: &mut Grpc<Upstream>) -> Result<(), Status> {
@@ -39,9 +54,9 @@ pub(crate) async fn unary(
     metadata: &MetadataMap,
 ) -> Result<Bytes, Status> {
     let mut client = client(route);
-    ready(&mut client).await?;
+    there(route, ready(&mut client)).await?;
     let request = with_metadata(message, metadata);
-    let response = client.unary(request, rpc.path(), RawCodec).await?;
+    let response = there(route, client.unary(request, rpc.path(), RawCodec)).await?;
     Ok(response.into_inner())
 }
 
@@ -56,9 +71,9 @@ pub(crate) async fn upload(
     metadata: &MetadataMap,
 ) -> Result<Bytes, Status> {
     let mut client = client(route);
-    ready(&mut client).await?;
+    there(route, ready(&mut client)).await?;
     let request = with_metadata(tokio_stream::iter(messages), metadata);
-    let response = client.client_streaming(request, rpc.path(), RawCodec).await?;
+    let response = there(route, client.client_streaming(request, rpc.path(), RawCodec)).await?;
     Ok(response.into_inner())
 }
 
@@ -73,9 +88,9 @@ pub(crate) async fn stream(
     metadata: &MetadataMap,
 ) -> Result<Streaming<Bytes>, Status> {
     let mut client = client(route);
-    ready(&mut client).await?;
+    there(route, ready(&mut client)).await?;
     let request = with_metadata(message, metadata);
-    let response = client.server_streaming(request, rpc.path(), RawCodec).await?;
+    let response = there(route, client.server_streaming(request, rpc.path(), RawCodec)).await?;
     Ok(response.into_inner())
 }
 

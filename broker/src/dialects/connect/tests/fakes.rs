@@ -80,6 +80,7 @@ impl FakeBackend {
             upstream_session_id: record.id.upstream(epoch),
             upstream_server_session_id: "".into(),
             agent: "".into(),
+            over: tokio_util::sync::CancellationToken::new(),
             record,
         };
         let steps = self.steps(route.record.id);

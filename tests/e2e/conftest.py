@@ -1,0 +1,31 @@
+import uuid
+
+import pytest
+from pyspark.sql import SparkSession
+
+
+@pytest.fixture
+def user():
+    return f"u{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def connect(up):
+    """Makes sessions of users; all are stopped at the end."""
+    made = []
+
+    def make(user, **parameters):
+        words = ";".join(f"{key}={value}" for key, value in {"user_id": user, **parameters}.items())
+        session = SparkSession.builder.remote(f"{up.url}/;{words}").create()
+        made.append(session)
+        return session
+
+    yield make
+    for session in made:
+        session.stop()
+
+
+@pytest.fixture
+def spark(up, connect, user):
+    up.wait_warm()
+    return connect(user)

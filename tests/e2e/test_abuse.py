@@ -1,0 +1,157 @@
+"""Clients that behave badly: a clear error or a bounded wait, and memory that stays flat."""
+
+import socket
+
+import grpc
+import pytest
+from pyspark.sql import SparkSession
+
+SERVICE = "/spark.connect.SparkConnectService/"
+MIB = 1 << 20
+
+
+def resident(up):
+    """MiB that the process holds."""
+    with open(f"/proc/{up.process.pid}/status") as status:
+        (line,) = [line for line in status if line.startswith("VmRSS")]
+    return int(line.split()[1]) >> 10
+
+
+def call(up, method, body, timeout=60):
+    """The status of a unary call with a body that no library has made."""
+    with grpc.insecure_channel(up.endpoints["connect"], options=[("grpc.max_send_message_length", -1)]) as channel:
+        raw = channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)
+        with pytest.raises(grpc.RpcError) as raised:
+            raw(body, timeout=timeout)
+        return raised.value.code(), raised.value.details()
+
+
+def field(number, data):
+    size, head = len(data), bytes([number << 3 | 2])
+    while size > 0x7F:
+        head += bytes([size & 0x7F | 0x80])
+        size >>= 7
+    return head + bytes([size]) + data
+
+
+def test_a_garbled_first_message_is_told_so(up):
+    code, text = call(up, SERVICE + "AnalyzePlan", b"\xff\xff\xff\xff garbage")
+    assert code == grpc.StatusCode.INTERNAL or code == grpc.StatusCode.INVALID_ARGUMENT, (code, text)
+    assert text
+
+
+def test_a_session_id_that_is_no_uuid(up):
+    """connect#6"""
+    code, text = call(up, SERVICE + "AnalyzePlan", field(1, b"me"))
+    assert "INVALID_HANDLE.FORMAT" in text, (code, text)
+
+
+def test_an_unknown_method(up):
+    """connect#9"""
+    code, _ = call(up, SERVICE + "Sing", b"")
+    assert code == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_health_answers(up):
+    """connect#9"""
+    with grpc.insecure_channel(up.endpoints["connect"]) as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check", request_serializer=bytes, response_deserializer=bytes)
+        assert check(b"", timeout=10) == b"\x08\x01"
+
+
+def test_i8_an_oversized_message_is_refused_and_not_kept(up):
+    """connect#13: 129 MiB"""
+    before = resident(up)
+    for _ in range(3):
+        code, text = call(up, SERVICE + "AnalyzePlan", field(1, b"x" * (129 * MIB)))
+        assert code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.OUT_OF_RANGE), (code, text)
+    assert resident(up) < before + 300
+
+
+def test_i8_a_thousand_clients_that_say_nothing(up, spark):
+    before = resident(up)
+    host, port = up.endpoints["connect"].split(":")
+    silent = [socket.create_connection((host, int(port))) for _ in range(1000)]
+    try:
+        assert spark.range(3).count() == 3
+        assert resident(up) < before + 150
+        # They are dropped, and not when they like.
+        silent[0].settimeout(30)
+        while silent[0].recv(1 << 16):
+            pass
+    finally:
+        for each in silent:
+            each.close()
+    assert spark.range(3).count() == 3
+
+
+def test_i8_a_client_that_stops_reading_holds_little(up, connect, user):
+    """connect#20: 512 MiB of result, of which nothing is read for a while"""
+    up.wait_warm()
+    spark = connect(user)
+    assert spark.range(1).count() == 1
+    before = resident(up)
+    rows = spark.sql("select id, repeat('x', 1000) as t from range(500000)").toLocalIterator()
+    assert next(rows).id == 0
+    other = connect(user + "o")
+    assert other.range(3).count() == 3
+    assert resident(up) < before + 100
+    assert sum(1 for _ in rows) == 499_999
+    assert resident(up) < before + 150
+
+
+def test_large_messages_pass(up, spark):
+    """connect#13, #44: 100 MiB up and down"""
+    text = "x" * MIB
+    frame = spark.createDataFrame([(text,)] * 100, ["t"])
+    assert frame.selectExpr("sum(length(t)) as s").first().s == 100 * MIB
+    (row,) = spark.sql("select repeat('x', 50 * 1024 * 1024) as t").collect()
+    assert len(row.t) == 50 * MIB
+
+
+def test_zero_rows_and_many_small_batches(spark):
+    """connect#19"""
+    assert spark.range(0).collect() == []
+    assert spark.range(0, 30_000, 1, 200).toPandas().id.sum() == sum(range(30_000))
+
+
+def test_a_deep_plan_passes(spark):
+    """connect#14"""
+    frame = spark.range(1)
+    for n in range(200):
+        frame = frame.withColumnRenamed("id" if n == 0 else f"c{n - 1}", f"c{n}")
+    assert frame.columns == ["c199"]
+
+
+def test_a_closed_session_stays_closed_unless_asked_otherwise(up, connect, user):
+    """connect#83"""
+    import uuid
+
+    up.wait_warm()
+    session_id = str(uuid.uuid4())
+    first = connect(user, session_id=session_id)
+    assert first.range(3).count() == 3
+    first.stop()
+    again = SparkSession.builder.remote(f"{up.url}/;user_id={user};session_id={session_id}").create()
+    with pytest.raises(Exception, match="SESSION_CLOSED"):
+        again.range(3).count()
+
+
+def test_empty_users_and_named_ones_do_not_meet(up):
+    """connect#7: over the wire, since PySpark always names a user"""
+    import uuid
+    session_id = str(uuid.uuid4()).encode()
+    # ConfigRequest: session id 1, user context 2 {user id 1}, operation 3 {get 2 {keys 1}}; another method is enough.
+    spark_version = field(1, session_id) + field(9, b"")
+    with grpc.insecure_channel(up.endpoints["connect"]) as channel:
+        analyze = channel.unary_unary(
+            SERVICE + "AnalyzePlan", request_serializer=bytes, response_deserializer=bytes)
+        up.wait_warm()
+        nobody = analyze(spark_version, timeout=120)
+        up.wait_warm()
+        named = analyze(spark_version + field(2, field(1, b"named")), timeout=120)
+    assert nobody and named and nobody != named
+    owners = {row["owner"]: row["id"] for row in up.ask("sessions") if row["client_id"] == session_id.decode()}
+    assert set(owners) == {"", "named"}
+    for session in owners.values():
+        up.run("close", session)

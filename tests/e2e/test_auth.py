@@ -1,0 +1,91 @@
+"""Tokens and TLS on the listeners."""
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+from berth_up import Up
+
+ANN, BOB, OPS = "ann-token-0123456789", "bob-token-0123456789", "ops-token-0123456789"
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A Berth that asks for tokens, over TLS."""
+    directory = tmp_path_factory.mktemp("guarded")
+    certs, tokens = directory / "certs", directory / "tokens"
+    subprocess.run([os.environ["BERTH_BIN"], "certs", str(certs), "--host", "127.0.0.1", "--host", "localhost"], check=True)
+    tokens.write_text(f"# who\n{ANN} ann science\n{BOB} bob arts\n{OPS} ops ops operator\n")
+    sets = {
+        "listen.tls-cert": certs / "broker.pem", "listen.tls-key": certs / "broker.key", "auth.token-file": tokens,
+    }
+    flags = [part for key, value in sets.items() for part in ("--set", f"{key}={value}")]
+    env = {"BERTH_TOKEN": OPS, "BERTH_CA": str(certs / "ca.pem")}
+    berth = Up(directory / "data", "--warm", "1", *flags, scheme="https", env=env)
+    berth.ca = str(certs / "ca.pem")
+    yield berth
+    berth.stop()
+
+
+def client(guarded, token, code):
+    """Runs code in a PySpark client of its own: gRPC reads its roots once a process."""
+    program = "import sys\nfrom pyspark.sql import SparkSession\nspark = SparkSession.builder.remote(sys.argv[1]).create()\n"
+    remote = f"sc://{guarded.endpoints['connect']}/;use_ssl=true" + (f";token={token}" if token else "")
+    return subprocess.run(
+        [sys.executable, "-c", program + code, remote], capture_output=True, text=True, timeout=240,
+        env={**os.environ, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": guarded.ca})
+
+
+def test_i7_a_token_names_the_user_whatever_the_client_says(guarded):
+    """connect#8, #12"""
+    guarded.wait_warm()
+    ran = client(guarded, ANN, "spark.conf.set('a.b', '1'); print(spark.conf.get('a.b'))")
+    assert ran.stdout.strip() == "1", ran.stderr
+    (session,) = guarded.ask("sessions")
+    assert (session["owner"], session["tenant"]) == ("ann", "science")
+
+
+@pytest.mark.parametrize("token", [None, "wrong-token-0123456789"])
+def test_i7_without_a_valid_token_nothing_is_served(guarded, token):
+    """connect#11: once, no storm of retries"""
+    ran = client(guarded, token, "spark.version")
+    assert ran.returncode != 0
+    assert "UNAUTHENTICATED" in ran.stderr, ran.stderr[-2000:]
+
+
+def ask(guarded, path, token=None, body=None):
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"https://{guarded.endpoints['livy']}{path}", data, headers)
+    context = ssl.create_default_context(cafile=guarded.ca)
+    try:
+        with urllib.request.urlopen(request, context=context, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def test_i7_livy_sessions_belong_to_who_opened_them(guarded):
+    assert ask(guarded, "/sessions")[0] == 401
+    status, session = ask(guarded, "/sessions", ANN, {"kind": "pyspark"})
+    assert (status, session["owner"]) == (201, "ann")
+    assert ask(guarded, f"/sessions/{session['id']}", BOB)[0] == 403
+    assert ask(guarded, f"/sessions/{session['id']}", ANN)[0] == 200
+    assert ask(guarded, "/sessions", BOB)[1]["total"] == 0
+
+
+def test_i7_only_operators_administer(guarded):
+    line = [os.environ["BERTH_BIN"], "sessions", "--broker", f"https://{guarded.endpoints['connect']}"]
+    for token, code in ((ANN, 1), ("wrong-token-0123456789", 1), (OPS, 0)):
+        ran = subprocess.run(line, env={**guarded.env, "BERTH_TOKEN": token}, capture_output=True, text=True, timeout=30)
+        assert ran.returncode == code, ran.stderr
+    plain = subprocess.run(
+        [*line[:-1], line[-1].replace("https", "http")], env=guarded.env, capture_output=True, text=True, timeout=60)
+    assert plain.returncode != 0

@@ -1,0 +1,179 @@
+"""Everything that a session has, before and after its driver is killed. Cases: spec of Spark Connect, section 7."""
+
+import zipfile
+
+import pandas as pd
+import pytest
+from pyspark.errors import PySparkException
+from pyspark.sql.functions import pandas_udf, udf, udtf
+from pyspark.sql.types import IntegerType
+
+
+@udtf(returnType="n: int")
+class UpTo:
+    def eval(self, n: int):
+        for i in range(n):
+            yield (i,)
+
+
+@pandas_udf("long")
+def doubled(values: pd.Series) -> pd.Series:
+    return values * 2
+
+
+def build(spark, tmp_path):
+    """State of every kind, and what reads it: name to (function, expected value)."""
+    spark.conf.set("spark.sql.shuffle.partitions", "7")
+    spark.conf.set("berth.gone", "1")
+    spark.conf.unset("berth.gone")
+    spark.sql("set spark.sql.session.timeZone = Asia/Tokyo")
+    spark.sql("create database if not exists d")
+    spark.sql("use d")
+    spark.sql("create table if not exists t (n int) using parquet")
+    spark.sql("insert into t values (1), (2)")
+    spark.range(100).createOrReplaceTempView("v")
+    spark.range(3).createOrReplaceTempView("replaced")
+    spark.range(5).createOrReplaceTempView("replaced")
+    spark.sql("create temp view w as select id * 2 as d from v")
+    spark.range(1).createOrReplaceTempView("gone_by_sql")
+    spark.sql("drop view gone_by_sql")
+    spark.range(1).createOrReplaceTempView("gone_by_catalog")
+    spark.catalog.dropTempView("gone_by_catalog")
+    spark.range(4).createOrReplaceGlobalTempView("g")
+    spark.createDataFrame([(i, "x" * 100) for i in range(10_000)], ["n", "t"]).createOrReplaceTempView("local")
+    spark.udf.register("plus1", lambda x: x + 1, "long")
+    spark.udf.register("doubled", doubled)
+    spark.udtf.register("up_to", UpTo)
+    spark.sql("create temporary function halved(n int) returns int return n / 2")
+    spark.sql("declare variable age int default 20")
+    spark.sql("set variable age = 21")
+    archive = tmp_path / "helper.zip"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("berth_helper.py", "def value():\n    return 42\n")
+    spark.addArtifacts(str(archive), pyfile=True)
+    frame = spark.range(10).withColumn("p", udf(lambda x: x + 1, IntegerType())("id"))
+    spark.table("v").cache().count()
+    clone = spark.cloneSession() if hasattr(spark, "cloneSession") else None
+    return frame, clone
+
+
+@udf("int")
+def from_artifact():
+    import berth_helper
+    return berth_helper.value()
+
+
+def gone(spark, name):
+    with pytest.raises(PySparkException, match="TABLE_OR_VIEW_NOT_FOUND"):
+        spark.table(name).collect()
+    return "gone"
+
+
+def look(spark, frame):
+    """What every kind of state reads as."""
+    one = lambda query: spark.sql(query).first()[0]  # noqa: E731
+    return {
+        "conf": spark.conf.get("spark.sql.shuffle.partitions"),
+        "unset conf": spark.conf.get("berth.gone", "none"),
+        "time zone": spark.conf.get("spark.sql.session.timeZone"),
+        "database": spark.catalog.currentDatabase(),
+        "table": one("select sum(n) from t"),
+        "view on view": one("select sum(d) from w"),
+        "replaced view": spark.table("replaced").count(),
+        "view dropped by SQL": gone(spark, "gone_by_sql"),
+        "view dropped by the catalog": gone(spark, "gone_by_catalog"),
+        "global view": spark.table("global_temp.g").count(),
+        "local relation": spark.table("local").count(),
+        "Python UDF": one("select sum(plus1(id)) from v"),
+        "pandas UDF": one("select sum(doubled(id)) from v"),
+        "UDTF": one("select count(*) from up_to(4)"),
+        "SQL function": one("select halved(10)"),
+        "variable": one("select age"),
+        "artifact": spark.range(1).select(from_artifact()).first()[0],
+        "frame built before": frame.agg({"p": "sum"}).first()[0],
+    }
+
+
+EXPECTED = {
+    "conf": "7",
+    "unset conf": "none",
+    "time zone": "Asia/Tokyo",
+    "database": "d",
+    "table": 3,
+    "view on view": 9900,
+    "replaced view": 5,
+    "view dropped by SQL": "gone",
+    "view dropped by the catalog": "gone",
+    "global view": 4,
+    "local relation": 10_000,
+    "Python UDF": 5050,
+    "pandas UDF": 9900,
+    "UDTF": 4,
+    "SQL function": 5,
+    "variable": 21,
+    "artifact": 42,
+    "frame built before": 55,
+}
+
+
+def test_i2_state_of_every_kind_is_back_after_each_of_two_kills(up, spark, user, tmp_path):
+    """connect#2, #41 to #45, #47 to #50, #54, #72, and tables of the external catalog"""
+    frame, clone = build(spark, tmp_path)
+    assert look(spark, frame) == EXPECTED
+    for _ in range(2):
+        up.wait_warm()
+        up.kill_driver(user)
+        assert look(spark, frame) == EXPECTED
+    if clone is not None:
+        assert clone.table("v").count() == 100
+        clone.stop()
+
+
+def test_what_only_the_lost_driver_had_fails_by_name_and_only_when_used(up, spark, user):
+    """connect#51"""
+    checkpointed = spark.range(5).localCheckpoint()
+    assert checkpointed.count() == 5
+    up.kill_driver(user)
+    assert spark.range(3).count() == 3
+    with pytest.raises(PySparkException, match="(?i)checkpoint") as raised:
+        checkpointed.count()
+    assert "DATAFRAME_NOT_FOUND" not in str(raised.value)
+    assert spark.range(4).count() == 4
+
+
+def test_tags_interrupt_what_carries_them_after_a_kill(up, spark, user):
+    """connect#34: the ids that come back are the client's"""
+    import threading
+
+    up.wait_warm()
+    up.kill_driver(user)
+    spark.addTag("slow")
+    ended = []
+
+    def run():
+        spark.addTag("slow")
+        try:
+            spark.sql("select sum(java_method('java.lang.Math', 'abs', 1)) from range(100000000000)").collect()
+        except PySparkException as error:
+            ended.append(str(error))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    from berth_up import wait_until
+    wait_until(lambda: spark.interruptTag("slow"), 60, "nothing with the tag runs")
+    thread.join(timeout=60)
+    assert ended and "CANCEL" in ended[0].upper()
+
+
+def test_errors_read_as_from_the_driver_itself(spark):
+    """connect#37"""
+    with pytest.raises(PySparkException) as analysis:
+        spark.sql("select nothing from range(1)").collect()
+    assert analysis.value.getCondition() == "UNRESOLVED_COLUMN.WITH_SUGGESTION"
+    assert analysis.value.getSqlState() == "42703"
+    with pytest.raises(PySparkException) as run_time:
+        spark.sql("select 1 / id from range(1)").collect()
+    assert run_time.value.getCondition() == "DIVIDE_BY_ZERO"
+    failing = udf(lambda: [][1], "int")
+    with pytest.raises(PySparkException, match="IndexError"):
+        spark.range(1).select(failing()).collect()

@@ -1,0 +1,142 @@
+"""What must not happen twice. Cases: spec of Spark Connect, section 7."""
+
+import threading
+
+import pytest
+from berth_up import wait_until
+from pyspark.errors import PySparkException
+from pyspark.sql.functions import udf
+
+SLOW = "select id, java_method('java.lang.Thread', 'sleep', 20L) as s from range(0, 400, 1, 1)"
+
+
+def slow_rows(spark):
+    @udf("long")
+    def slowly(n):
+        import time
+        time.sleep(0.05)
+        return n
+    return spark.range(0, 400, 1, 1).select(slowly("id").alias("n"))
+
+
+def copies(spark, table):
+    return spark.table(table).count() // 400
+
+
+@pytest.mark.parametrize("kind", ["append", "ctas"])
+def test_i3_a_write_that_was_running_is_told_to_be_unknown_and_not_run_again(up, spark, user, kind):
+    """connect#67"""
+    spark.sql("drop table if exists w")
+    slow_rows(spark).createOrReplaceTempView("slow")
+    if kind == "append":
+        spark.sql("create table w (n bigint) using parquet")
+    told = []
+
+    def write():
+        try:
+            if kind == "append":
+                slow_rows(spark).write.mode("append").saveAsTable("w")
+            else:
+                spark.sql("create table w using parquet as select * from slow")
+        except PySparkException as error:
+            told.append(str(error))
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    wait_until(lambda: is_running(up, user), 60, "the write is not recorded")
+    up.kill_driver(user)
+    writing.join(timeout=120)
+    assert told, "the client was not told"
+    assert "outcome" in told[0].lower() and "unknown" in told[0].lower()
+    # The session goes on, and whatever is there is there at most once.
+    assert spark.range(3).count() == 3
+    if spark.catalog.tableExists("w"):
+        assert copies(spark, "w") in (0, 1)
+    spark.sql("drop table if exists w")
+
+
+def is_running(up, user):
+    (session,) = [row for row in up.ask("sessions") if row["owner"] == user]
+    rows = up.ask("explain", session["id"])
+    return any(row["kind"] == "write" and row["outcome"] == "unknown" for row in rows)
+
+
+def test_i3_a_result_without_order_is_an_error_and_never_mixed_rows(up, spark, user):
+    """connect#65"""
+    rows = spark.sql("select id, rand() as r from range(2000000) order by r").toLocalIterator()
+    seen = [next(rows) for _ in range(200_000)]
+    up.wait_warm()
+    up.kill_driver(user)
+    with pytest.raises(PySparkException, match="(?i)deterministic"):
+        for row in rows:
+            seen.append(row)
+    ids = [row.id for row in seen]
+    assert len(ids) == len(set(ids))
+    assert spark.range(3).count() == 3
+
+
+def test_a_state_change_that_was_applied_is_not_told_to_exist_already(up, spark, user):
+    """connect#69: created once before the kill, and once by the client's own second thought after it"""
+    spark.sql("create temp view once as select 1 as n")
+    up.kill_driver(user)
+    assert spark.table("once").collect() == [(1,)]
+    with pytest.raises(PySparkException, match="ALREADY_EXISTS"):
+        spark.sql("create temp view once as select 2 as n")
+
+
+def test_i2_artifacts_arrive_although_the_driver_dies_under_the_upload(up, spark, user, tmp_path):
+    """connect#70: 48 MiB in chunks; the driver is killed while they come"""
+    big = tmp_path / "big.txt"
+    big.write_bytes(b"0123456789abcdef" * (3 << 20))
+    up.wait_warm()
+    done = []
+    sending = threading.Thread(target=lambda: done.append(spark.addArtifacts(str(big), file=True)))
+    sending.start()
+    up.kill_driver(user)
+    sending.join(timeout=180)
+    assert done, "the upload did not end"
+
+    @udf("long")
+    def size():
+        import os
+        from pyspark import SparkFiles
+        return os.path.getsize(SparkFiles.get("big.txt"))
+    assert spark.range(1).select(size()).first()[0] == 48 << 20
+
+
+def test_five_queries_at_once_all_finish(up, spark, user):
+    """connect#71"""
+    up.wait_warm()
+    sums = {}
+
+    def run(n):
+        sums[n] = spark.sql(f"select sum(id % 1000) as s from range({40 + n}000000)").first().s
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(5)]
+    for thread in threads:
+        thread.start()
+    up.kill_driver(user)
+    for thread in threads:
+        thread.join(timeout=240)
+    assert sums == {n: (40 + n) * 1000 * 499500 for n in range(5)}
+
+
+def test_i1_a_driver_that_hangs_is_replaced(up, spark, user):
+    """connect#73: frozen, then killed by its own fence or agent; nothing of it serves afterwards"""
+    import os
+    import signal
+
+    spark.range(10).createOrReplaceTempView("v")
+    up.wait_warm()
+    (session,) = [row for row in up.ask("sessions") if row["owner"] == user]
+    (driver,) = [row for row in up.ask("drivers") if row["id"] == session["driver"]]
+    os.kill(driver["jvm_pid"], signal.SIGSTOP)
+    try:
+        assert spark.table("v").count() == 10
+        wait_until(lambda: driver["id"] not in [row["id"] for row in up.ask("drivers")], 60, "the frozen driver stays")
+    finally:
+        try:
+            os.kill(driver["jvm_pid"], signal.SIGCONT)
+        except ProcessLookupError:
+            pass
+    assert spark.table("v").count() == 10
