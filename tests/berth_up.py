@@ -45,11 +45,20 @@ class Up:
     def wait_warm(self):
         wait_until(lambda: self.drivers("warm"), 180, f"no driver gets warm, see {self.log}")
 
-    def kill_driver(self, user: str):
-        """Kills the JVM of the one session of `user`, as a crash would."""
-        (session,) = [row for row in self.ask("sessions") if row["owner"] == user]
+    def session(self, **wanted):
+        """The one session with these columns."""
+        (session,) = [row for row in self.ask("sessions") if wanted.items() <= row.items()]
+        return session
+
+    def driver_of(self, session):
         (driver,) = [row for row in self.ask("drivers") if row["id"] == session["driver"]]
-        os.kill(driver["jvm_pid"], signal.SIGKILL)
+        return driver
+
+    def kill_driver(self, user=None, **wanted):
+        """Kills the JVM of the one session of `user`, or with these columns, as a crash would."""
+        if user is not None:
+            wanted["owner"] = user
+        os.kill(self.driver_of(self.session(**wanted))["jvm_pid"], signal.SIGKILL)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)

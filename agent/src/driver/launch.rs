@@ -186,6 +186,9 @@ fn open_log(path: &Path) -> Result<File> {
         .open(path)
 }
 
+/// Where tables are that do not say where.
+const WAREHOUSE: &str = "spark.sql.warehouse.dir";
+
 /// The confs of a driver; what Berth relies on comes last and wins.
 pub(crate) fn confs(
     config: &AgentConfig,
@@ -225,12 +228,12 @@ pub(crate) fn confs(
         ("spark.driver.bindAddress", "127.0.0.1".to_owned()),
         ("spark.ui.enabled", "false".to_owned()),
         ("spark.local.dir", scratch.display().to_string()),
-        (
-            "spark.sql.warehouse.dir",
-            config.warehouse().display().to_string(),
-        ),
     ];
     confs.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    // A session cannot move it; a profile may, where several nodes share their tables.
+    let warehouse = profile.confs.get(WAREHOUSE).cloned();
+    let warehouse = warehouse.unwrap_or_else(|| config.warehouse().display().to_string());
+    confs.insert(WAREHOUSE.to_owned(), warehouse);
     confs
 }
 
