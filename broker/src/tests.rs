@@ -7,6 +7,7 @@ use std::time::Duration;
 use berth_core::admission::Limits;
 use berth_core::ids::{BrokerId, Epoch, SessionId};
 use berth_core::keys;
+use berth_core::lineage::{Class, LineageEntry, Outcome, Payload};
 use berth_core::record::{
     BrokerRecord, CloseReason, Dialect, FORMAT, Record, SessionRecord, SessionState, UsageRecord,
 };
@@ -172,4 +173,39 @@ async fn i5_closing_while_placing_gives_the_permit_back_once() {
     x.unwrap();
     y.unwrap();
     assert_eq!(cluster.usage().await, 0);
+}
+
+/// What is not needed goes, with what its operations are found by; the rest can be appended to as before.
+#[tokio::test]
+async fn i8_a_lineage_is_compacted_in_the_store() {
+    let cluster = Cluster::new();
+    let blobs = Blobs::directory(&cluster.dir.path().join("blobs")).unwrap();
+    let ledger = Ledger::new(Arc::clone(&cluster.store), blobs);
+    let session = SessionId::for_connect("u", Uuid::from_u128(1));
+    for seq in 1..=120 {
+        let entry = LineageEntry {
+            format: LineageEntry::FORMAT,
+            session,
+            seq,
+            epoch: Epoch::INITIAL,
+            operation: format!("op-{seq}"),
+            class: Class::State,
+            call: "config".to_owned(),
+            what: "set a".to_owned(),
+            key: "conf:a".to_owned(),
+            payload: Payload::Inline(String::new()),
+            fingerprint: 0,
+            outcome: Outcome::Succeeded { answer: None },
+            at: 0,
+        };
+        let txn = Txn::new()
+            .put(keys::lineage(session, seq), entry.encode())
+            .put(keys::operation(session, &entry.operation), seq.to_string());
+        cluster.store.txn(txn).await.unwrap();
+    }
+    assert_eq!(ledger.compact(session).await.unwrap(), 119);
+    let left = ledger.entries(session).await.unwrap();
+    assert_eq!(left.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [120]);
+    assert!(ledger.recall(session, "op-7").await.unwrap().is_none());
+    assert!(ledger.recall(session, "op-120").await.unwrap().is_some());
 }

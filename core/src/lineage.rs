@@ -2,6 +2,7 @@
 //!
 //! An operation's intent is durable before it is sent to the driver, its outcome before the client hears it.
 
+pub mod compact;
 pub mod replay;
 
 use serde::{Deserialize, Serialize};

@@ -9,20 +9,23 @@ from pyspark.sql.functions import pandas_udf, udf, udtf
 from pyspark.sql.types import IntegerType
 
 
-@udtf(returnType="n: int")
 class UpTo:
     def eval(self, n: int):
         for i in range(n):
             yield (i,)
 
 
-@pandas_udf("long")
 def doubled(values: pd.Series) -> pd.Series:
     return values * 2
 
 
+def value_of_artifact():
+    import berth_helper
+    return berth_helper.value()
+
+
 def build(spark, tmp_path):
-    """State of every kind, and what reads it: name to (function, expected value)."""
+    """State of every kind; what is made before the kill and used after it."""
     spark.conf.set("spark.sql.shuffle.partitions", "7")
     spark.conf.set("berth.gone", "1")
     spark.conf.unset("berth.gone")
@@ -42,8 +45,8 @@ def build(spark, tmp_path):
     spark.range(4).createOrReplaceGlobalTempView("g")
     spark.createDataFrame([(i, "x" * 100) for i in range(10_000)], ["n", "t"]).createOrReplaceTempView("local")
     spark.udf.register("plus1", lambda x: x + 1, "long")
-    spark.udf.register("doubled", doubled)
-    spark.udtf.register("up_to", UpTo)
+    spark.udf.register("doubled", pandas_udf(doubled, "long"))
+    spark.udtf.register("up_to", udtf(UpTo, returnType="n: int"))
     spark.sql("create temporary function halved(n int) returns int return n / 2")
     spark.sql("declare variable age int default 20")
     spark.sql("set variable age = 21")
@@ -55,12 +58,6 @@ def build(spark, tmp_path):
     spark.table("v").cache().count()
     clone = spark.cloneSession() if hasattr(spark, "cloneSession") else None
     return frame, clone
-
-
-@udf("int")
-def from_artifact():
-    import berth_helper
-    return berth_helper.value()
 
 
 def gone(spark, name):
@@ -89,7 +86,7 @@ def look(spark, frame):
         "UDTF": one("select count(*) from up_to(4)"),
         "SQL function": one("select halved(10)"),
         "variable": one("select age"),
-        "artifact": spark.range(1).select(from_artifact()).first()[0],
+        "artifact": spark.range(1).select(udf(value_of_artifact, "int")()).first()[0],
         "frame built before": frame.agg({"p": "sum"}).first()[0],
     }
 

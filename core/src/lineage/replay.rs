@@ -1,5 +1,6 @@
 //! What a recovery sends to a new driver.
 
+use super::compact::superseded;
 use super::{Class, LineageEntry, Outcome};
 
 /// One step of a rebuild.
@@ -21,9 +22,11 @@ pub enum Step<'a> {
 ///
 /// A state change that succeeded is made again. One whose outcome nobody knows is made too: the new driver has never
 /// seen it, so there it runs once, in its place, and its outcome is known from then on. What failed is left out,
-/// and what wrote is never sent again (I3).
+/// and what wrote is never sent again (I3). What a later entry replaces is left out too.
 pub fn plan(entries: &[LineageEntry]) -> Vec<Step<'_>> {
-    entries.iter().filter_map(step).collect()
+    let superseded = superseded(entries);
+    let kept = entries.iter().filter(|entry| !superseded.contains(&entry.seq));
+    kept.filter_map(step).collect()
 }
 
 fn step(entry: &LineageEntry) -> Option<Step<'_>> {
@@ -112,16 +115,11 @@ mod tests {
             entry(1, Class::State, succeeded(), "view:v"),
             entry(2, Class::Write, succeeded(), "view:v"),
         ];
-        assert_eq!(
-            plan(&entries),
-            [
-                Step::Send(&entries[0]),
-                Step::DropTempView {
-                    entry: &entries[1],
-                    name: "v"
-                }
-            ]
-        );
+        let drop = Step::DropTempView {
+            entry: &entries[1],
+            name: "v",
+        };
+        assert_eq!(plan(&entries), [drop]);
     }
 
     #[test]
