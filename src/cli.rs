@@ -76,8 +76,9 @@ impl ConfigArgs {
     }
 }
 
-/// Flags of `berth up`, each a short form of a setting.
+/// Flags of `berth up`, each a short form of a setting. The last of several wins.
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub(crate) struct UpArgs {
     /// Where the store, blobs, certificates and logs are kept; berth-data if absent.
     #[arg(long, env = "BERTH_DATA_DIR")]

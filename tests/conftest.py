@@ -11,7 +11,7 @@ from berth_up import Up  # noqa: E402
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory):
-    berth = Up(tmp_path_factory.mktemp("berth"), "--warm", "1", "--set", "agent.unresponsive-seconds=6")
+    berth = Up(tmp_path_factory.mktemp("berth"), "--warm", "1", "--set", "agent.unresponsive-seconds=10")
     yield berth
     berth.stop()
 

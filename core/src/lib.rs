@@ -11,6 +11,7 @@ pub mod confs;
 pub mod connect;
 pub mod duties;
 pub mod ids;
+pub mod invariants;
 pub mod keys;
 pub mod lineage;
 pub mod placement;

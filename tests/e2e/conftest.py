@@ -18,6 +18,8 @@ def connect(up):
         words = ";".join(f"{key}={value}" for key, value in {"user_id": user, **parameters}.items())
         session = SparkSession.builder.remote(f"{up.url}/;{words}").create()
         made.append(session)
+        # Some helpers of PySpark parse types with the process's default session, which an earlier test has stopped.
+        type(session)._set_default_and_active_session(session)
         return session
 
     yield make
@@ -28,4 +30,6 @@ def connect(up):
 @pytest.fixture
 def spark(up, connect, user):
     up.wait_warm()
-    return connect(user)
+    session = connect(user)
+    assert session.version.startswith("4.")
+    return session

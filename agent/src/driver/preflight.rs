@@ -72,14 +72,15 @@ async fn check_java(home: Option<&Path>) -> Result<String, AgentError> {
     let java = home.map_or_else(|| PathBuf::from("java"), |home| home.join("bin/java"));
     let said = run(Command::new(&java).arg("-version")).await.map_err(|error| {
         AgentError::Preflight(format!(
-            "no usable Java ({error}): install OpenJDK 17 (Debian: apt-get install openjdk-17-jre-headless) or set \
-             java-home"
+            "{} cannot be run ({error}): install OpenJDK 17 (Debian: apt-get install openjdk-17-jre-headless) or set \
+             agent.java-home",
+            java.display()
         ))
     })?;
     match java_major(&said) {
         Some(17..) => Ok(said),
         _ => Err(AgentError::Preflight(format!(
-            "Spark 4 needs Java 17 or newer, {} is: {}; set java-home",
+            "Spark 4 needs Java 17 or newer, {} is: {}; set agent.java-home",
             java.display(),
             said.lines().next().unwrap_or_default()
         ))),
