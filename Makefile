@@ -18,18 +18,18 @@ build: deps ## Builds the berth command.
 up: build ## Runs a one-node Berth until Ctrl-C.
 	$(BERTH_BIN) up
 
-demo: build ## Kills a driver half-way through a result; the session goes on.
+demo: build ## Kills drivers under PySpark and under Livy; the sessions go on.
 	$(BERTH_PYTHON) scripts/demo.py
 
 check: ## Formatting and every test that needs no Spark.
 	cargo fmt --all --check
 	cargo test --workspace --locked
 
-test: deps ## Everything, on real Spark.
+test: deps ## Everything, on real Spark and etcd. Needs root, for network namespaces.
 	$(MAKE) check
 	cargo test --locked -p berth-agent --test it
 	cargo build --locked
-	$(BERTH_PYTHON) -m pytest agent/driver/tests tests/e2e
+	$(BERTH_PYTHON) -m pytest agent/driver/tests tests/e2e tests/cluster
 
 interop: build ## An older client (PySpark 3.5) against a current driver.
 	BERTH_CLIENT_PYTHON=$(CACHE)/venv-35/bin/python $(BERTH_PYTHON) -m pytest tests/interop

@@ -8,6 +8,7 @@ packages=()
 command -v protoc >/dev/null || packages+=(protobuf-compiler)
 command -v java >/dev/null || packages+=(openjdk-17-jre-headless)
 command -v etcd >/dev/null || packages+=(etcd-server)
+command -v ip >/dev/null || packages+=(iproute2)
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
 python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
 if [ ${#packages[@]} -gt 0 ]; then

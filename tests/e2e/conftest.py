@@ -27,6 +27,21 @@ def connect(up):
         session.stop()
 
 
+@pytest.fixture(scope="session")
+def kept(up):
+    up.wait_warm()
+    session = SparkSession.builder.remote(f"{up.url}/;user_id=kept").create()
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def shared(kept):
+    """A session that tests use after each other: none of them kills its driver or changes it."""
+    type(kept)._set_default_and_active_session(kept)
+    return kept
+
+
 @pytest.fixture
 def spark(up, connect, user):
     up.wait_warm()

@@ -68,12 +68,12 @@ def test_i8_an_oversized_message_is_refused_and_not_kept(up):
     assert resident(up) < before + 300
 
 
-def test_i8_a_thousand_clients_that_say_nothing(up, spark):
+def test_i8_a_thousand_clients_that_say_nothing(up, shared):
     before = resident(up)
     host, port = up.endpoints["connect"].split(":")
     silent = [socket.create_connection((host, int(port))) for _ in range(1000)]
     try:
-        assert spark.range(3).count() == 3
+        assert shared.range(3).count() == 3
         assert resident(up) < before + 150
         # They are dropped, and not when they like.
         silent[0].settimeout(30)
@@ -82,10 +82,10 @@ def test_i8_a_thousand_clients_that_say_nothing(up, spark):
     finally:
         for each in silent:
             each.close()
-    assert spark.range(3).count() == 3
+    assert shared.range(3).count() == 3
 
 
-def test_i8_a_client_that_stops_reading_holds_little(up, connect, user):
+def test_i8_a_client_that_stops_reading_holds_little(up, connect, shared, user):
     """connect#20: 150 MiB of result, of which nothing is read for a while"""
     up.wait_warm()
     spark = connect(user)
@@ -93,19 +93,18 @@ def test_i8_a_client_that_stops_reading_holds_little(up, connect, user):
     before = resident(up)
     rows = spark.sql("select id, repeat('x', 1000) as t from range(150000)").toLocalIterator()
     assert next(rows).id == 0
-    other = connect(user + "o")
-    assert other.range(3).count() == 3
+    assert shared.range(3).count() == 3
     assert resident(up) < before + 50
     assert sum(1 for _ in rows) == 149_999
     assert resident(up) < before + 100
 
 
-def test_large_messages_pass(up, spark):
+def test_large_messages_pass(up, shared):
     """connect#13, #44: 40 MiB of data up, 50 MiB in one row down"""
     text = "x" * MIB
-    frame = spark.createDataFrame([(text,)] * 40, ["t"])
+    frame = shared.createDataFrame([(text,)] * 40, ["t"])
     assert frame.selectExpr("sum(length(t)) as s").first().s == 40 * MIB
-    (row,) = spark.sql("select repeat('x', 50 * 1024 * 1024) as t").collect()
+    (row,) = shared.sql("select repeat('x', 50 * 1024 * 1024) as t").collect()
     assert len(row.t) == 50 * MIB
 
 
@@ -122,15 +121,15 @@ def test_a_request_just_below_the_limit_passes(up):
     up.run("close", up.session(owner="large")["id"])
 
 
-def test_zero_rows_and_many_small_batches(spark):
+def test_zero_rows_and_many_small_batches(shared):
     """connect#19"""
-    assert spark.range(0).collect() == []
-    assert spark.range(0, 30_000, 1, 200).toPandas().id.sum() == sum(range(30_000))
+    assert shared.range(0).collect() == []
+    assert shared.range(0, 30_000, 1, 200).toPandas().id.sum() == sum(range(30_000))
 
 
-def test_a_deep_plan_passes(spark):
+def test_a_deep_plan_passes(shared):
     """connect#14"""
-    frame = spark.range(1)
+    frame = shared.range(1)
     for n in range(200):
         frame = frame.withColumnRenamed("id" if n == 0 else f"c{n - 1}", f"c{n}")
     assert frame.columns == ["c199"]
@@ -148,6 +147,7 @@ def test_a_closed_session_stays_closed_unless_asked_otherwise(up, connect, user)
     again = SparkSession.builder.remote(f"{up.url}/;user_id={user};session_id={session_id}").create()
     with pytest.raises(Exception, match="SESSION_CLOSED"):
         again.range(3).count()
+    again.stop()
 
 
 def test_empty_users_and_named_ones_do_not_meet(up):

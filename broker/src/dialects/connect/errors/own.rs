@@ -58,8 +58,8 @@ pub(crate) fn interrupted(operation: &str) -> Status {
 /// Something that only a lost driver had.
 pub(crate) fn pinned_lost(what: &str) -> Status {
     let text = format!(
-        "{what} existed only on a driver that was lost, and Berth cannot make it again. Compute it once more; the \
-         session goes on."
+        "The checkpoint, model or other object {what} existed only on a driver that was lost, and Berth cannot make \
+         it again. Compute it once more; the session goes on."
     );
     berth("BERTH.PINNED_STATE_LOST", "HY000", &text)
 }
