@@ -21,8 +21,9 @@ up: build ## Runs a one-node Berth until Ctrl-C.
 demo: build ## Kills drivers under PySpark and under Livy; the sessions go on.
 	$(BERTH_PYTHON) scripts/demo.py
 
-check: ## Formatting and every test that needs no Spark.
+check: ## Formatting, lints and every test that needs no Spark.
 	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked
 
 test: deps ## Everything, on real Spark and etcd. Needs root, for network namespaces.

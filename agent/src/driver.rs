@@ -273,6 +273,14 @@ fn last_words(log: &str) -> String {
     shortened.collect::<Vec<_>>().join(" | ")
 }
 
+fn used_now() -> AtomicU64 {
+    AtomicU64::new(boot_millis())
+}
+
+fn boot_millis() -> u64 {
+    u64::try_from(boot_time().as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::last_words;
@@ -285,12 +293,4 @@ mod tests {
         assert_eq!(last_words(log), words);
         assert_eq!(last_words(""), "");
     }
-}
-
-fn used_now() -> AtomicU64 {
-    AtomicU64::new(boot_millis())
-}
-
-fn boot_millis() -> u64 {
-    u64::try_from(boot_time().as_millis()).unwrap_or(u64::MAX)
 }

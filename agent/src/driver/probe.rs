@@ -36,7 +36,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(!answers(port, Duration::from_millis(50)).await);
-        let served = tokio::spawn(async move {
+        let serve = async {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut preface = [0; PREFACE.len()];
@@ -45,8 +45,11 @@ mod tests {
                     stream.write_all(&[0; HEAD]).await.ok();
                 }
             }
-        });
-        assert!(answers(port, Duration::from_secs(10)).await);
-        served.abort();
+        };
+        let answered = answers(port, Duration::from_secs(10));
+        tokio::select! {
+            answered = answered => assert!(answered),
+            () = serve => {}
+        }
     }
 }

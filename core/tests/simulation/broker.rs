@@ -59,7 +59,7 @@ impl World {
         };
         match next {
             Next::Done => None,
-            Next::Step(step) => Some(Task { step, ..task }),
+            Next::Step(step) => Some(Task { step: *step, ..task }),
             Next::Wait if task.patience > 0 => {
                 task.patience -= 1;
                 Some(task)
@@ -87,16 +87,16 @@ impl World {
                         leave(record, epoch, task.broker.clone(), cause, now).ok(),
                         revision,
                     );
-                    Next::Step(Step::Read)
+                    Next::step(Step::Read)
                 }
             },
             SessionState::Placing { broker, .. } if broker == task.broker => {
-                Next::Step(Step::Fence(record, revision))
+                Next::step(Step::Fence(record, revision))
             }
             SessionState::Placing { broker, .. } if self.store.brokers.contains_key(&broker) => Next::Wait,
             SessionState::Placing { .. } => {
                 self.write(take_over(record, task.broker.clone(), now).ok(), revision);
-                Next::Step(Step::Read)
+                Next::step(Step::Read)
             }
         }
     }
@@ -125,7 +125,7 @@ impl World {
                 None => return Next::Wait,
             }
         }
-        Next::Step(Step::Reserve(record, revision))
+        Next::step(Step::Reserve(record, revision))
     }
 
     fn reserve(&mut self, record: SessionRecord, revision: u64, broker: BrokerId) -> Next {
@@ -176,9 +176,9 @@ impl World {
                 None
             };
             self.write(again, revision);
-            return Next::Step(Step::Read);
+            return Next::step(Step::Read);
         }
-        Next::Step(Step::Place(record, revision, placement))
+        Next::step(Step::Place(record, revision, placement))
     }
 
     fn write_placement(&mut self, record: SessionRecord, revision: u64, placement: Placement) -> Next {
@@ -188,7 +188,7 @@ impl World {
             self.active.insert((record.id, epoch));
             Next::Done
         } else {
-            Next::Step(Step::GiveBack(record, placement))
+            Next::step(Step::GiveBack(record, placement))
         }
     }
 
@@ -209,7 +209,7 @@ impl World {
             return Next::Wait;
         }
         held.map_or(Next::Done, |placement| {
-            Next::Step(Step::GiveBack(record, placement))
+            Next::step(Step::GiveBack(record, placement))
         })
     }
 
@@ -239,8 +239,14 @@ impl World {
 
 enum Next {
     Done,
-    Step(Step),
+    Step(Box<Step>),
     Wait,
+}
+
+impl Next {
+    fn step(step: Step) -> Self {
+        Self::Step(Box::new(step))
+    }
 }
 
 enum Found {

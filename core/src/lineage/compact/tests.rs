@@ -29,7 +29,10 @@ fn entry(seq: u64, class: Class, key: &str, text: &str) -> LineageEntry {
     }
 }
 
-fn gone(entries: &[(Class, &str, &str)]) -> Vec<u64> {
+/// Class, key and text of an entry.
+type Made<'a> = (Class, &'a str, &'a str);
+
+fn gone(entries: &[Made<'_>]) -> Vec<u64> {
     let entries: Vec<_> = (1..)
         .zip(entries)
         .map(|(seq, (class, key, text))| entry(seq, *class, key, text))
@@ -46,7 +49,7 @@ fn each_rule_removes_what_it_should_and_no_more() {
     let on_view = (State, "view:w", "select from V");
     let other = (State, "view:x", "select 2");
     let drop_sql = (Write, "view:v", "drop view v");
-    let cases: [(&[(Class, &str, &str)], &[u64]); 13] = [
+    let cases: [(&[Made<'_>], &[u64]); 13] = [
         (&[conf, conf, conf], &[1, 2]),
         (&[conf, view, conf], &[]),
         (&[conf, (State, "conf:b", "set b"), conf], &[1]),
