@@ -11,6 +11,7 @@ mod supervise;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub(crate) struct Drivers {
     table: Mutex<Table>,
     /// Held from the look at the table until a driver that was started for it is in it.
     starting: tokio::sync::Mutex<()>,
+    /// True once the agent stops: no driver is started for nobody any more.
+    closing: AtomicBool,
     changes: watch::Sender<u64>,
     cpu: watch::Sender<Option<f64>>,
 }
@@ -117,6 +120,7 @@ impl Drivers {
             archive: Archive::of(&config, installation)?,
             metastore,
             table: Mutex::new(table),
+            closing: AtomicBool::new(false),
             starting: tokio::sync::Mutex::new(()),
             changes: watch::channel(0).0,
             cpu: watch::channel(None).0,
@@ -186,6 +190,15 @@ impl Drivers {
     /// The number of changes so far.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Starts no warm drivers from now on.
+    pub(crate) fn close_pool(&self) {
+        self.closing.store(true, Ordering::Release);
     }
 
     /// Ends with the process.

@@ -172,6 +172,7 @@ impl Agent {
 
     /// Ends the agent with its drivers and its catalog, and gives the node's lease back.
     pub async fn stop(&self, patience: Duration) {
+        self.drivers.close_pool();
         self.drivers.end_all("the agent stops").await;
         self.lease.give_back().await;
         self.tasks.stop(patience).await;

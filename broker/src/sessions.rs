@@ -149,7 +149,7 @@ impl Sessions {
         }
     }
 
-    /// Forgets sessions whose records are gone: one of them, or all but those in `there`.
+    /// Forgets a session whose record is gone.
     pub fn on_delete(&self, id: SessionId) {
         self.table.remove(id);
         lock(&self.served).remove(&id);

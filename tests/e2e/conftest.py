@@ -4,6 +4,11 @@ import pytest
 from pyspark.sql import SparkSession
 
 
+def activate(session):
+    """PySpark parses types and reads checkpoints with the thread's active session, which stays the first one made."""
+    type(session)._active_session.session = session
+
+
 @pytest.fixture
 def user():
     return f"u{uuid.uuid4().hex[:8]}"
@@ -18,8 +23,7 @@ def connect(up):
         words = ";".join(f"{key}={value}" for key, value in {"user_id": user, **parameters}.items())
         session = SparkSession.builder.remote(f"{up.url}/;{words}").create()
         made.append(session)
-        # Some helpers of PySpark parse types with the process's default session, which an earlier test has stopped.
-        type(session)._set_default_and_active_session(session)
+        activate(session)
         return session
 
     yield make
@@ -38,7 +42,7 @@ def kept(up):
 @pytest.fixture
 def shared(kept):
     """A session that tests use after each other: none of them kills its driver or changes it."""
-    type(kept)._set_default_and_active_session(kept)
+    activate(kept)
     return kept
 
 

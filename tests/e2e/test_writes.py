@@ -7,8 +7,6 @@ from berth_up import wait_until
 from pyspark.errors import PySparkException
 from pyspark.sql.functions import udf
 
-SLOW = "select id, java_method('java.lang.Thread', 'sleep', 20L) as s from range(0, 400, 1, 1)"
-
 
 def slow_rows(spark):
     @udf("long")

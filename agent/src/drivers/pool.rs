@@ -88,9 +88,9 @@ impl Drivers {
 
     /// Starts one driver of the profile when its pool is short and the node has room.
     async fn fill(self: &Arc<Self>, name: &ProfileName, profile: &ProfileConfig) {
-        let serves = self.lease.is_held() && !self.lease.record().draining;
         let id = DriverId::new(Uuid::new_v4());
         let _one = self.starting.lock().await;
+        let serves = self.lease.is_held() && !self.lease.record().draining && !self.is_closing();
         {
             let mut table = self.lock();
             let warm = |held: &&Held| held.is_warm() && held.profile == *name;

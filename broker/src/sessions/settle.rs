@@ -170,6 +170,7 @@ impl Sessions {
             Ok(prepared) => prepared,
             Err(Unprepared::Refused(refusal)) => {
                 self.let_go(read).await;
+                count_failed(&read.record);
                 return Err(refusal);
             }
             Err(Unprepared::Spent(reason)) => {
@@ -244,5 +245,17 @@ impl Sessions {
         }
         let next = take_over(SessionRecord::clone(&read.record), self.id.clone(), unix_millis());
         self.advance(read, next.map_err(unavailable)?).await.map(drop)
+    }
+}
+
+/// A recovery that came to nothing, for now.
+fn count_failed(record: &SessionRecord) {
+    if let SessionState::Placing {
+        cause: Some(cause), ..
+    } = &record.state
+    {
+        let tenant = record.tenant.to_string();
+        metrics::counter!("berth_recoveries_total", "tenant" => tenant, "cause" => cause.as_str(), "outcome" => "refused")
+            .increment(1);
     }
 }
