@@ -46,7 +46,18 @@ async fn read(connect: &Connect, call: &Call, handles: &[String]) -> Result<Mess
     let route = connect.route(call).await?;
     let asked = route.epoch;
     let answered = connect.on_driver(route, |route| send(call, route)).await;
-    let (route, answer) = answered.map_err(|status| errors::explained(status, handles, asked))?;
+    let (route, answer) = match answered {
+        Ok(answered) => answered,
+        Err(status) if handles.is_empty() => return Err(status),
+        Err(status) => {
+            // The driver may have been lost under this very call.
+            let now = connect
+                .record_of(call)
+                .await?
+                .map_or(asked, |record| record.epoch);
+            return Err(errors::explained(status, handles, now));
+        }
+    };
     Ok(rewrite::response(call.rpc, &route.record, answer, |_| {}))
 }
 
