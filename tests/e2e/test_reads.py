@@ -7,19 +7,6 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 
-@pytest.fixture
-def user():
-    return f"u{uuid.uuid4().hex[:8]}"
-
-
-@pytest.fixture
-def spark(up, user):
-    up.wait_warm()
-    session = SparkSession.builder.remote(f"{up.url}/;user_id={user}").create()
-    yield session
-    session.stop()
-
-
 def test_i2_state_is_back_after_an_idle_driver_is_killed_twice(up, spark, user):
     """connect#2, #41, #43, #44, #45, #72"""
     assert spark.version.startswith("4.")
