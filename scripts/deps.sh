@@ -29,5 +29,5 @@ venv() {
   "$dir/bin/python" -m pip install -q "$@"
   echo "$wanted" > "$dir/.wanted"
 }
-venv venv-43 'pyspark[connect]==4.3.0' 'pandas<3' zstandard==0.25.0 pytest==8.4.2
+venv venv-43 'pyspark[connect]==4.3.0' 'pandas<3' zstandard==0.25.0 pytest==8.4.2 opentelemetry-proto==1.45.2
 venv venv-35 'pyspark[connect]==3.5.7' 'pandas<3' pyarrow==17.0.0 setuptools==80.9.0

@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use berth_proto::agent::agent_server::AgentServer;
 use berth_runtime::tasks::Tasks;
+use berth_runtime::telemetry::trace;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
+use tracing::Instrument as _;
 
 use crate::drivers::Drivers;
 use crate::service::AgentService;
@@ -97,7 +101,11 @@ impl Door {
                 .await
                 .map_err(|error| error.to_string());
         }
-        let service = TowerToHyperService::new(self.routes.clone().prepare());
+        let routes = TowerToHyperService::new(self.routes.clone().prepare());
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let span = span(&request);
+            routes.call(request).instrument(span)
+        });
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_INTERVAL)
@@ -111,4 +119,15 @@ impl Door {
         }
         connection.await.map_err(|error| error.to_string())
     }
+}
+
+/// A broker's call as a part of the trace that it names; without one it is part of none.
+fn span(request: &http::Request<Incoming>) -> tracing::Span {
+    if !request.headers().contains_key("traceparent") {
+        return tracing::Span::none();
+    }
+    let rpc = request.uri().path().rsplit('/').next().unwrap_or_default();
+    let span = tracing::info_span!("agent", rpc, otel.kind = "server");
+    trace::adopt(request.headers(), &span);
+    span
 }

@@ -15,13 +15,15 @@ use berth_core::record::{NodeRecord, Record};
 use berth_proto::agent::agent_client::AgentClient;
 use berth_proto::agent::{Load, WatchLoadRequest};
 use berth_runtime::tasks::Tasks;
+use berth_runtime::telemetry::trace;
 use berth_store::watch::{self, Change};
 use berth_store::{Event, StoreError, StoreRef};
 use futures_util::StreamExt;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 use crate::tunnel::Dialer;
 pub use figures::Node;
@@ -50,12 +52,16 @@ struct Followed {
     end: CancellationToken,
 }
 
+/// A client of an agent, whose calls name the trace that they are part of.
+pub(crate) type Agent =
+    AgentClient<InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>>;
+
 /// The nodes of the cluster.
 #[derive(Debug)]
 pub struct Fleet {
     store: StoreRef,
     dialer: Dialer,
-    clients: Mutex<BTreeMap<String, AgentClient<Channel>>>,
+    clients: Mutex<BTreeMap<String, Agent>>,
     followed: Mutex<BTreeMap<NodeId, Followed>>,
     losses: broadcast::Sender<Loss>,
 }
@@ -104,7 +110,7 @@ impl Fleet {
     }
 
     /// The client of an agent. It connects when it is used and again after a loss.
-    pub fn client(&self, address: &str) -> AgentClient<Channel> {
+    pub(crate) fn client(&self, address: &str) -> Agent {
         let mut clients = lock(&self.clients);
         if let Some(client) = clients.get(address) {
             return client.clone();
@@ -115,7 +121,8 @@ impl Fleet {
             // An agent whose machine is gone sends nothing, not even a reset.
             .http2_keep_alive_interval(Duration::from_secs(2))
             .keep_alive_timeout(Duration::from_secs(2));
-        let client = AgentClient::new(endpoint.connect_with_connector_lazy(self.dialer.agent(address)));
+        let channel = endpoint.connect_with_connector_lazy(self.dialer.agent(address));
+        let client: Agent = AgentClient::with_interceptor(channel, in_trace);
         clients.insert(address.to_owned(), client.clone());
         client
     }
@@ -269,6 +276,17 @@ impl Fleet {
             followed.node.hear(load);
         }
     }
+}
+
+#[allow(
+    clippy::result_large_err,
+    clippy::unnecessary_wraps,
+    reason = "the shape of an interceptor"
+)]
+fn in_trace(request: Request<()>) -> Result<Request<()>, Status> {
+    let (mut metadata, extensions, message) = request.into_parts();
+    trace::pass_on(&tracing::Span::current(), metadata.as_mut());
+    Ok(Request::from_parts(metadata, extensions, message))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -18,6 +18,7 @@ use berth_proto::agent as api;
 use berth_proto::agent::reserve_reply::refused::Reason;
 use berth_proto::agent::reserve_reply::{Is, Refused};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::dialects::connect::backend::{Refusal, Route};
 use crate::fleet::Fleet;
@@ -158,8 +159,10 @@ impl Placer {
         let choice = self.choose(record, tried).map_err(|miss| (None, miss))?;
         let (node, id) = (choice.node.clone(), choice.node.id.clone());
         let prepared = async {
-            let endpoint = self.reserve(record, &choice).await?;
+            let reserving = tracing::info_span!("reserve", node.id = %id);
+            let endpoint = self.reserve(record, &choice).instrument(reserving).await?;
             self.rebuild(record, &choice, &endpoint)
+                .instrument(tracing::info_span!("rebuild", driver.id = endpoint.driver_id))
                 .await
                 .map_err(|miss| match miss {
                     Miss::Again(reason) => Miss::Spent(reason),

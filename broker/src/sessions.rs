@@ -22,6 +22,7 @@ use berth_core::record::{Record, SessionRecord, SessionState};
 use berth_runtime::tasks::Tasks;
 use berth_store::{Compare, Revision, StoreRef, Txn};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::commit::{commit, get};
 use crate::config::BrokerConfig;
@@ -174,10 +175,11 @@ impl Sessions {
         work: impl Future<Output = Result<Route, Refusal>> + Send + 'static,
     ) -> Result<Route, Refusal> {
         let (done, placed) = tokio::sync::oneshot::channel();
-        self.tasks.spawn("placing", async move {
+        let work = async move {
             // Nobody waits for it any more when this fails; the route is remembered all the same.
             drop(done.send(work.await));
-        });
+        };
+        self.tasks.spawn("placing", work.in_current_span());
         placed
             .await
             .map_err(|_aborted: tokio::sync::oneshot::error::RecvError| stopping())?

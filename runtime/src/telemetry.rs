@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -115,12 +116,15 @@ pub fn init(config: &TelemetryConfig, service: &'static str) -> Result<Telemetry
         .transpose()?;
     let traces = exporter.as_ref().map(|exporter| {
         let tracer = exporter.provider().tracer("berth");
-        tracing_opentelemetry::layer().with_tracer(tracer)
+        // What is traced does not depend on how much is logged; the exporter's own work is no part of a trace.
+        let ours = filter_fn(|metadata| metadata.is_span() && metadata.target().starts_with("berth"));
+        tracing_opentelemetry::layer()
+            .with_tracer(tracer)
+            .with_filter(ours)
     });
     let subscriber = tracing_subscriber::registry()
-        .with(logs)
-        .with(traces)
-        .with(filter);
+        .with(logs.with_filter(filter))
+        .with(traces);
     subscriber
         .try_init()
         .map_err(|error| TelemetryError::Twice(error.to_string()))?;

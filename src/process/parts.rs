@@ -10,10 +10,10 @@ use berth_broker::app::Broker;
 use berth_runtime::certs;
 use berth_runtime::tasks::Shutdown;
 use berth_runtime::tls::{Clients, Tls, TlsFiles};
-use berth_store::StoreRef;
 use berth_store::blobs::Blobs;
 use berth_store::embedded::Embedded;
 use berth_store::etcd::{ConnectError, Etcd};
+use berth_store::{StoreRef, Traced};
 use tokio::net::TcpListener;
 
 use super::doors::Addresses;
@@ -53,12 +53,12 @@ pub(super) fn prepare(mut config: Config, role: Role) -> anyhow::Result<Config> 
 /// The store; waits for an etcd that is away.
 pub(super) async fn open_store(config: &Config, role: Role) -> anyhow::Result<StoreRef> {
     if role == Role::Up {
-        return Ok(Embedded::open(&config.data_dir.join("store"))?);
+        return Ok(Traced::over(Embedded::open(&config.data_dir.join("store"))?));
     }
     let mut waits = false;
     loop {
         match Etcd::connect(config.store.etcd()).await {
-            Ok(etcd) => return Ok(etcd),
+            Ok(etcd) => return Ok(Traced::over(etcd)),
             Err(ConnectError::Store { endpoints, source }) if source.is_transient() => {
                 if !waits {
                     tracing::warn!(endpoints, error = %source, "etcd does not answer; waiting for it");

@@ -17,9 +17,11 @@ pub mod embedded;
 pub mod etcd;
 pub mod lease;
 mod listing;
+mod traced;
 pub mod watch;
 
 pub use listing::list_all;
+pub use traced::Traced;
 
 /// A store revision: every transaction that changes something gets the next one.
 pub type Revision = i64;

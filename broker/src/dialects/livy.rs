@@ -17,8 +17,12 @@ mod view;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::{get, post};
+use berth_runtime::telemetry::trace;
+use tracing::Instrument as _;
 
 use berth_core::ids::TenantId;
 use desk::Desk;
@@ -75,7 +79,21 @@ pub fn router(desk: Arc<Desk>) -> Router {
             post(handlers::cancel),
         )
         .layer(limit)
+        .layer(middleware::from_fn(traced))
         .with_state(desk)
+}
+
+/// A call as a span, part of the caller's trace.
+async fn traced(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let span = tracing::info_span!(
+        "livy",
+        dialect = "livy",
+        method = %request.method(),
+        route = route.map_or("", MatchedPath::as_str)
+    );
+    trace::adopt(request.headers(), &span);
+    next.run(request).instrument(span).await
 }
 
 #[cfg(test)]

@@ -13,11 +13,9 @@ use berth_core::lineage::{Class, LineageEntry, Outcome};
 use berth_core::record::{Cause, CloseReason, Dialect, SessionState};
 use berth_proto::NEVER_BEGAN;
 use berth_proto::agent as api;
-use berth_proto::agent::agent_client::AgentClient;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
@@ -29,6 +27,7 @@ use crate::dialects::livy::directory::Listed;
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::statement::{End, Intent, Statement};
+use crate::fleet::Agent;
 use crate::ledger::{Ledger, unavailable};
 
 /// The call that statements are recorded as.
@@ -145,7 +144,7 @@ impl Sessions {
         &self,
         seat: Seat,
         (wait, patience): (Duration, Duration),
-        call: impl Fn(AgentClient<Channel>) -> F,
+        call: impl Fn(Agent) -> F,
     ) -> Result<T, DriverFault>
     where
         F: Future<Output = Result<Response<T>, Status>>,

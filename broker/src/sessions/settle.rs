@@ -10,6 +10,7 @@ use berth_core::session::{leave, let_go, placed, take_over};
 use berth_proto::agent as api;
 use berth_runtime::clock::unix_millis;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{Read, Sessions, lock, stopping};
 use crate::dialects::connect::backend::{Refusal, Route, Wanted};
@@ -77,7 +78,12 @@ impl Sessions {
                     self.locate(&read, &placement, cause.map(|(_, cause)| cause))
                         .await?
                 }
-                SessionState::Placing { broker, .. } if broker == self.id => self.place(&read, until).await?,
+                SessionState::Placing { broker, cause, .. } if broker == self.id => {
+                    let cause = cause.map_or("new", Cause::as_str);
+                    let span =
+                        tracing::info_span!("place", session.id = %id, epoch = %read.record.epoch, cause);
+                    self.place(&read, until).instrument(span).await?
+                }
                 SessionState::Placing { broker, .. } => {
                     self.wait_or_take_over(&read, &broker).await?;
                     None

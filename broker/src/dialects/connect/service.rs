@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::post;
+use berth_runtime::telemetry::trace;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use http::HeaderMap;
@@ -44,6 +45,7 @@ async fn handle(
         rpc = rpc.name(),
         session.id = tracing::field::Empty
     );
+    trace::adopt(request.headers(), &span);
     let deadline = deadline(request.headers());
     let answered = tower::service_fn(move |request: Request<Streaming<Bytes>>| {
         let connect = Arc::clone(&connect);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use berth_core::ids::SessionId;
 use berth_core::record::{Cause, Dialect};
+use berth_runtime::telemetry::trace;
 use bytes::Bytes;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -68,7 +69,7 @@ impl Connect {
             identity,
             client_session,
             observed: head.observed,
-            metadata: upstream::pass_on(&headers),
+            metadata: onward(&headers),
             headers,
         })
     }
@@ -249,4 +250,11 @@ pub(crate) fn parse_handle(text: &str) -> Result<Uuid, Status> {
 pub(crate) fn spark_version() -> Bytes {
     // Field 10, an empty message.
     Bytes::from_static(&[0x52, 0x00])
+}
+
+/// What the driver sees of a client's headers; with traces, its calls are part of this broker's.
+fn onward(headers: &MetadataMap) -> MetadataMap {
+    let mut passed = upstream::pass_on(headers);
+    trace::pass_on(&tracing::Span::current(), passed.as_mut());
+    passed
 }
