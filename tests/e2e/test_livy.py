@@ -86,6 +86,7 @@ def test_i2_a_second_start_knows_its_sessions(tmp_path):
     session_id = spark.session_id
     first.process.send_signal(signal.SIGINT)
     assert first.process.wait(timeout=60) == 0
+    spark.client.close()  # At exit it would look for its server again and again.
     second = Up(tmp_path / "data", "--warm", "1")
     try:
         assert [row["owner"] for row in second.ask("sessions")] == ["again"]
