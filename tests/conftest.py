@@ -11,7 +11,9 @@ from berth_up import Up  # noqa: E402
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory):
-    berth = Up(tmp_path_factory.mktemp("berth"), "--warm", "1", "--set", "agent.unresponsive-seconds=10")
+    sets = ("agent.unresponsive-seconds=10", "agent.profiles.together.share=user", "agent.profiles.together.warm=0")
+    flags = [part for each in sets for part in ("--set", each)]
+    berth = Up(tmp_path_factory.mktemp("berth"), "--warm", "1", *flags)
     yield berth
     berth.stop()
 
