@@ -1,6 +1,7 @@
 //! A broker, assembled: its own record, its routes, its end.
 
 mod identity;
+mod limit;
 mod record;
 mod sessions_watch;
 
@@ -19,6 +20,7 @@ use rustls::ClientConfig;
 use tonic::service::Routes;
 use uuid::Uuid;
 
+use crate::calls::Calls;
 use crate::config::BrokerConfig;
 use crate::dialects::connect::{Connect, ConnectConfig, service};
 use crate::dialects::livy::desk::Desk;
@@ -90,6 +92,7 @@ impl Broker {
             tasks.clone(),
         );
         tasks.spawn("leader", leader.run(Arc::clone(&lease)));
+        let calls = Calls::new(config.max_calls);
         let connect = Connect::new(
             Arc::clone(&sessions) as _,
             ConnectConfig::default(),
@@ -101,14 +104,19 @@ impl Broker {
             tasks.clone(),
             LivyConfig::default(),
         );
-        let livy = livy::router(Arc::new(desk)).layer(middleware::from_fn(identity::livy));
+        let livy = livy::router(Arc::new(desk))
+            .layer(middleware::from_fn(identity::livy))
+            .layer(middleware::from_fn_with_state(calls.clone(), limit::livy));
         let native = Native::server(Arc::clone(&store), fleet, ledger, sessions);
         let native = grpc(native).layer(middleware::from_fn(identity::operator));
         let connect = service(connect).layer(middleware::from_fn(identity::connect));
+        let connect = native
+            .merge(connect)
+            .layer(middleware::from_fn_with_state(calls, limit::connect));
         Ok(Self {
             tasks,
             lease,
-            connect: native.merge(connect),
+            connect,
             livy,
         })
     }

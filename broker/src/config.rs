@@ -14,6 +14,8 @@ pub struct BrokerConfig {
     pub default_tenant: TenantId,
     /// Profile of sessions that ask for none.
     pub default_profile: ProfileName,
+    /// Calls of clients that are served at once; more are asked to come again.
+    pub max_calls: usize,
     /// Seconds for which a call waits while its session is placed or recovered. Spark Connect clients wait 10 min.
     pub hold_seconds: u64,
     /// Seconds after which a broker that is not heard of counts as lost; at least 3.
@@ -40,6 +42,7 @@ impl Default for BrokerConfig {
         Self {
             default_tenant: "default".parse().expect("a well-formed tenant id"),
             default_profile: "default".parse().expect("a well-formed profile name"),
+            max_calls: 10_000,
             hold_seconds: 300,
             lease_seconds: 10,
             idle_seconds: 3600,

@@ -4,6 +4,7 @@
 //! what made the session's state, [`fleet`] and `tunnel` reach the agents. Rules are in `berth_core`.
 
 pub mod app;
+pub mod calls;
 mod commit;
 pub mod config;
 pub mod dialects;

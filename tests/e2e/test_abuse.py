@@ -1,9 +1,13 @@
 """Clients that behave badly: a clear error or a bounded wait, and memory that stays flat."""
 
 import socket
+import subprocess
+import urllib.error
+import urllib.request
 
 import grpc
 import pytest
+from berth_up import Up, wait_until
 from pyspark.sql import SparkSession
 
 SERVICE = "/spark.connect.SparkConnectService/"
@@ -168,3 +172,28 @@ def test_empty_users_and_named_ones_do_not_meet(up):
     assert set(owners) == {"", "named"}
     for session in owners.values():
         up.run("close", session)
+
+
+def test_i8_calls_over_the_limit_are_asked_to_come_again(tmp_path):
+    """One call is all that this broker takes: a watch is it."""
+    up = Up(tmp_path, "--warm", "0", "--set", "broker.max-calls=1")
+    try:
+        with grpc.insecure_channel(up.endpoints["connect"]) as channel:
+            watch = channel.unary_stream("/berth.v1.Berth/WatchEvents", request_serializer=bytes)(b"")
+            watch.initial_metadata()
+            code, text = call(up, SERVICE + "AnalyzePlan", b"")
+            assert code == grpc.StatusCode.UNAVAILABLE and "broker.max-calls" in text, (code, text)
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"http://{up.endpoints['livy']}/sessions", timeout=10)
+            assert refused.value.code == 503
+            watch.cancel()
+
+        def is_served():
+            try:
+                return up.ask("sessions") == []
+            except subprocess.CalledProcessError:
+                return False
+
+        wait_until(is_served, 30, "the limit holds after the watch has ended")
+    finally:
+        up.stop()

@@ -59,7 +59,8 @@ use outbox::Limits;
 use registry::Operations;
 use session::Call;
 
-pub use rebuild::{RebuildError, Rebuilt, Step, rebuild};
+pub(crate) use errors::too_busy;
+pub use rebuild::{Probe, RebuildError, Rebuilt, Step, probe, rebuild};
 pub use service::service;
 
 /// Who was authenticated, in the extensions of a request.

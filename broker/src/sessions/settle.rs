@@ -14,13 +14,13 @@ use tracing::Instrument as _;
 
 use super::{Read, Sessions, lock, stopping};
 use crate::dialects::connect::backend::{Refusal, Route, Wanted};
-use crate::dialects::connect::rebuild;
+use crate::dialects::connect::{Probe, probe};
 use crate::ledger::unavailable;
 use crate::place::Unprepared;
 
 /// How long to wait before reading a record again that another broker is changing.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A driver that does not answer the cheapest call within this time does not serve.
+/// An agent, and a driver asked for the cheapest call, answer within this time if they are not busy.
 const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What is known of an active session's driver.
@@ -159,13 +159,12 @@ impl Sessions {
             // Its state is the process itself, which the agent watches.
             return Ok(Found::Serving(route));
         }
-        match tokio::time::timeout(PROBE_DEADLINE, rebuild(route.clone(), &[], Vec::new())).await {
-            Ok(Ok(there)) if there.server_session_id == placement.server_session_id => {
-                Ok(Found::Serving(route))
-            }
-            Ok(Ok(_)) => Ok(Found::Gone(Cause::DriverUnhealthy)),
-            Ok(Err(_)) | Err(_) => Ok(Found::Gone(Cause::DriverLost)),
-        }
+        Ok(match tokio::time::timeout(PROBE_DEADLINE, probe(&route)).await {
+            Ok(Probe::Serving(id)) if id == placement.server_session_id => Found::Serving(route),
+            Ok(Probe::Serving(_) | Probe::Refused(_)) => Found::Gone(Cause::DriverUnhealthy),
+            // The agent tells a driver that is busy from one that is gone or hangs, and ends the latter.
+            Ok(Probe::Silent(_)) | Err(_) => Found::Unclear,
+        })
     }
 
     async fn place(&self, read: &Read, until: Instant) -> Result<Option<Route>, Refusal> {

@@ -81,7 +81,7 @@ fn is_stopped_context(status: &Status) -> bool {
 }
 
 /// Errors that did not come as a gRPC status over the wire have a source; a driver's own have none.
-fn is_broken_connection(status: &Status) -> bool {
+pub(crate) fn is_broken_connection(status: &Status) -> bool {
     status.source().is_some()
         || status.code() == Code::Unavailable
         || (status.details().is_empty() && is_cut_short(status.message()))

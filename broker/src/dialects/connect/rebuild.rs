@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::artifacts::addressed;
 use super::attempt::{Attempt, Start, Target};
 use super::backend::{Ended, Route};
-use super::loss::Fault;
+use super::loss::{Fault, is_broken_connection};
 use super::recorded::{pack, unpack};
 use super::rewrite::{self, Kind};
 use super::rpc::Rpc;
@@ -33,6 +33,17 @@ pub enum RebuildError {
         /// What it said.
         reason: String,
     },
+}
+
+/// What a driver says when it is asked for a session.
+#[derive(Debug, Clone)]
+pub enum Probe {
+    /// It serves one of this id of its own.
+    Serving(String),
+    /// It answers, and serves none.
+    Refused(Status),
+    /// It was not reached. It may be too busy, or gone.
+    Silent(Status),
 }
 
 /// A recorded step with its request.
@@ -99,17 +110,25 @@ impl Rebuilt {
 }
 
 /// Asks for the driver's version: the cheapest call that makes a session there and tells its id.
-async fn create(route: &Route) -> Result<String, RebuildError> {
-    let lost = |status: Status| RebuildError::DriverLost {
-        reason: status.message().to_owned(),
+pub async fn probe(route: &Route) -> Probe {
+    let answer = match call(route, Rpc::AnalyzePlan, spark_version()).await {
+        Ok(answer) => answer,
+        Err(status) if is_broken_connection(&status) => return Probe::Silent(status),
+        Err(status) => return Probe::Refused(status),
     };
-    let answer = call(route, Rpc::AnalyzePlan, spark_version())
-        .await
-        .map_err(lost)?;
-    let id = wire::last_text(&answer, Rpc::AnalyzePlan.layout().server_session_id);
-    Ok(id
-        .map_err(|error| lost(rewrite::malformed(error)))?
-        .unwrap_or_default())
+    match wire::last_text(&answer, Rpc::AnalyzePlan.layout().server_session_id) {
+        Ok(id) => Probe::Serving(id.unwrap_or_default()),
+        Err(error) => Probe::Refused(rewrite::malformed(error)),
+    }
+}
+
+async fn create(route: &Route) -> Result<String, RebuildError> {
+    match probe(route).await {
+        Probe::Serving(id) => Ok(id),
+        Probe::Refused(status) | Probe::Silent(status) => Err(RebuildError::DriverLost {
+            reason: status.message().to_owned(),
+        }),
+    }
 }
 
 /// `ConfigRequest.operation.set`.

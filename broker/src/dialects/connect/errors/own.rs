@@ -153,6 +153,11 @@ pub(crate) fn too_large(limit: usize) -> Status {
     Status::resource_exhausted(format!("gRPC message exceeds maximum size {limit}"))
 }
 
+/// The broker has no room for one more call.
+pub(crate) fn too_busy(text: &str) -> Status {
+    retry_later(Code::Unavailable, text, Duration::from_secs(1))
+}
+
 /// A refusal that its client should repeat after `delay`.
 pub(crate) fn retry_later(code: Code, text: &str, delay: Duration) -> Status {
     let delay = ProtoDuration {
