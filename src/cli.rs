@@ -37,6 +37,8 @@ enum Command {
     Brokers(ClientArgs),
     /// Tells why a session is where it is, and what its state consists of.
     Explain(OneArgs),
+    /// Follows sessions: one line for each change, until Ctrl-C.
+    Watch(ClientArgs),
     /// Ends a session.
     Close(OneArgs),
     /// Stops placing sessions on a node.
@@ -233,6 +235,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Drivers(args) => commands::drivers(&args).await,
         Command::Brokers(args) => commands::brokers(&args).await,
         Command::Explain(args) => commands::explain(&args.client, args.id).await,
+        Command::Watch(args) => commands::watch(&args).await,
         Command::Close(args) => commands::close(&args.client, args.id).await,
         Command::Drain(args) => commands::drain(&args.client, args.id, args.undo).await,
         Command::Certs(args) => certs(&args),

@@ -2,9 +2,10 @@
 
 mod client;
 
+use anyhow::bail;
 use berth_proto::v1;
 use client::client;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::ClientArgs;
 use crate::output;
@@ -20,13 +21,7 @@ pub(crate) async fn sessions(args: &ClientArgs) -> anyhow::Result<()> {
             ..Default::default()
         };
         let reply = client.list_sessions(request).await?.into_inner();
-        rows.extend(reply.sessions.into_iter().map(|session| {
-            json!({
-                "id": session.id, "state": session.state, "owner": session.owner, "tenant": session.tenant,
-                "dialect": session.dialect, "epoch": session.epoch, "node": session.node, "driver": session.driver,
-                "client_id": session.client_id,
-            })
-        }));
+        rows.extend(reply.sessions.into_iter().map(session_row));
         page_token = reply.next_page_token;
         if page_token.is_empty() {
             break;
@@ -36,6 +31,35 @@ pub(crate) async fn sessions(args: &ClientArgs) -> anyhow::Result<()> {
         "id", "state", "owner", "tenant", "dialect", "epoch", "node", "driver",
     ];
     Ok(output::rows(args.output, &columns, &rows)?)
+}
+
+fn session_row(session: v1::Session) -> Value {
+    json!({
+        "id": session.id, "state": session.state, "owner": session.owner, "tenant": session.tenant,
+        "dialect": session.dialect, "epoch": session.epoch, "node": session.node, "driver": session.driver,
+        "client_id": session.client_id,
+    })
+}
+
+/// `berth watch`: changes from now on, until the broker or the user ends it.
+pub(crate) async fn watch(args: &ClientArgs) -> anyhow::Result<()> {
+    let mut events = client(args)
+        .await?
+        .watch_events(v1::WatchEventsRequest {})
+        .await?
+        .into_inner();
+    while let Some(event) = events.message().await? {
+        let Some(session) = event.session else { continue };
+        let what = session.history.last().map(|last| last.what.clone());
+        let mut row = session_row(session);
+        row["what"] = what.into();
+        output::line(
+            args.output,
+            &["state", "epoch", "id", "owner", "node", "what"],
+            &row,
+        )?;
+    }
+    bail!("the broker has ended the watch; start it again, here or at another broker")
 }
 
 /// `berth nodes`

@@ -27,6 +27,19 @@ pub(crate) fn rows(format: Format, columns: &[&str], rows: &[Value]) -> std::io:
     }
 }
 
+/// Prints one row at once: its cells with tabs between them, or its JSON in a line of its own.
+pub(crate) fn line(format: Format, columns: &[&str], row: &Value) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    match format {
+        Format::Json => writeln!(out, "{row}")?,
+        Format::Table => {
+            let cells: Vec<_> = columns.iter().map(|column| cell(&row[*column])).collect();
+            writeln!(out, "{}", cells.join("\t"))?;
+        }
+    }
+    out.flush()
+}
+
 fn cell(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
