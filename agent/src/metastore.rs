@@ -57,11 +57,12 @@ impl Metastore {
         }
         let directory = config.state_dir.join("metastore");
         private_directory(&directory)?;
+        let running = read(&directory.join("process.json"));
         let metastore = Arc::new(Self {
             config: config.clone(),
             host: host.to_owned(),
-            port: choose_port(&directory.join("port"))?,
-            running: Mutex::new(read(&directory.join("process.json"))),
+            port: choose_port(&directory.join("port"), running.is_some())?,
+            running: Mutex::new(running),
             directory,
         });
         let kept = Arc::clone(&metastore);
@@ -200,15 +201,42 @@ fn read(path: &Path) -> Option<Saved> {
     saved.process.is_alive().then_some(saved)
 }
 
-/// The port of earlier runs, or one that is free now.
-fn choose_port(path: &Path) -> std::io::Result<u16> {
-    if let Some(port) = std::fs::read_to_string(path)
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-    {
-        return Ok(port);
+/// The port of earlier runs, unless somebody else has taken it while nothing of ours ran; else one that is free now.
+fn choose_port(path: &Path, runs: bool) -> std::io::Result<u16> {
+    let saved = std::fs::read_to_string(path).ok();
+    if let Some(port) = saved.and_then(|text| text.trim().parse().ok()) {
+        if runs || TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+        tracing::warn!(
+            port,
+            "the embedded catalog's port is taken and it moves to another; drivers of earlier runs do not find it there"
+        );
     }
     let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     replace(path, port.to_string().as_bytes(), Durable::Process)?;
     Ok(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_stays_unless_somebody_else_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("port");
+        let port = choose_port(&path, false).unwrap();
+        assert_eq!(choose_port(&path, false).unwrap(), port);
+
+        let _stranger = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        assert_eq!(
+            choose_port(&path, true).unwrap(),
+            port,
+            "ours is the one that listens"
+        );
+        let other = choose_port(&path, false).unwrap();
+        assert_ne!(other, port);
+        assert_eq!(choose_port(&path, false).unwrap(), other);
+    }
 }
