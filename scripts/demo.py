@@ -37,7 +37,8 @@ def answers(spark):
 
 def stream(spark, berth):
     seen = 0
-    for row in spark.range(ROWS).toLocalIterator():
+    # Wide enough that most of it has not left the driver when that is killed.
+    for row in spark.range(ROWS).selectExpr("id", "rpad('', 100, 'x') as pad").toLocalIterator():
         if row.id != seen:
             raise SystemExit(f"demo: row {row.id} came where {seen} was due")
         seen += 1

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 
@@ -38,6 +39,12 @@ class Up:
         """What an admin command prints."""
         line = [os.environ["BERTH_BIN"], *command, "--broker", f"{self.scheme}://{self.endpoints['connect']}"]
         return subprocess.run(line, check=True, capture_output=True, timeout=30, env=self.env).stdout
+
+    def metric(self, series: str):
+        """The value of a counter or gauge with its labels, written as Prometheus writes them; 0 before its first use."""
+        with urllib.request.urlopen(f"http://{self.endpoints['admin']}/metrics", timeout=10) as page:
+            lines = page.read().decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{series} "))
 
     def drivers(self, state: str):
         return [driver for driver in self.ask("drivers") if driver["state"] == state]

@@ -183,7 +183,7 @@ impl Berth for Native {
             .rev()
             .map(|entry| v1::LineageLine {
                 seq: entry.seq,
-                class: format!("{:?}", entry.class).to_lowercase(),
+                class: entry.class.as_str().to_owned(),
                 what: entry.what.clone(),
                 outcome: match &entry.outcome {
                     Outcome::Unknown => "unknown".to_owned(),

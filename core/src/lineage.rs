@@ -24,6 +24,18 @@ pub enum Class {
     Pinned,
 }
 
+impl Class {
+    /// Its name in records, metrics and explanations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::State => "state",
+            Self::Write => "write",
+            Self::Pinned => "pinned",
+        }
+    }
+}
+
 /// Bytes kept with a record, or in the blob store when they are large.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

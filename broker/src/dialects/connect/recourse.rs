@@ -141,6 +141,14 @@ impl Execution {
         self.upstream_operation = operation;
         self.last = None;
         self.heard = false;
+        let class = self.job.classified.class.as_str();
+        let delivered = if self.delivery.is_untouched() {
+            "none"
+        } else {
+            "some"
+        };
+        metrics::counter!("berth_statements_rerun_total", "class" => class, "delivered" => delivered)
+            .increment(1);
         self.delivery.restart(&self.job.operation.id);
         if let Some(recorded) = &mut self.recorded {
             recorded.restart();
