@@ -18,6 +18,7 @@ use std::time::Duration;
 use berth_core::ids::{DriverId, Epoch, ProfileName, SessionId};
 use berth_runtime::tasks::Tasks;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::AgentError;
 use crate::archive::Archive;
@@ -45,6 +46,8 @@ struct Table {
     reservations: Reservations,
     drivers: BTreeMap<DriverId, Arc<Driver>>,
     resting: BTreeMap<ProfileName, pool::Rest>,
+    /// When a warm driver was last given to a session.
+    handed_out: Option<Instant>,
     lost: VecDeque<(u64, DriverId)>,
     losses: u64,
 }
@@ -103,6 +106,7 @@ impl Drivers {
             reservations: Reservations::new(config.memory_capacity_bytes, config.driver_slots, floors),
             drivers: BTreeMap::new(),
             resting: BTreeMap::new(),
+            handed_out: None,
             lost: VecDeque::new(),
             losses: 0,
         };

@@ -60,7 +60,7 @@ class Runner:
         self.channel.send({"t": "jvm", "pid": jvm.pid})
         if self.settings["warm_up"]:
             self.channel.send({"t": "phase", "phase": "warming"})
-            spark.warm_up(port, self.settings["token"])
+            spark.warm_up(port, self.settings["token"], self.settings["warm_up"])
         from pyspark.sql import SparkSession
 
         self.session = SparkSession(self.context)

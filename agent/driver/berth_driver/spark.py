@@ -41,14 +41,21 @@ def connect_service(context):
     return jvm.java.lang.Class.forName(SERVICE, True, loader).getField("MODULE$").get(None)
 
 
-def warm_up(port, token):
-    """Runs queries and a Python function, so that a session's first statement does not pay for class loading."""
+def warm_up(port, token, sessions):
+    """Does what sessions do, so that the first real one does not pay for class loading and interpreted code."""
+    for _ in range(sessions):
+        open_and_use(port, token)
+
+
+def open_and_use(port, token):
     from pyspark.sql import SparkSession
 
     # The client sends a token without TLS only to a host of this name.
     session = SparkSession.builder.remote(f"sc://localhost:{port}/;token={token};use_ssl=false").create()
     try:
-        session.sql("select id, id * 2 as twice from range(10)").collect()
+        session.conf.set("spark.sql.session.timeZone", session.conf.get("spark.sql.session.timeZone"))
+        session.sql("select id, id * 2 as twice from range(10)").createOrReplaceTempView("berth_warm_up")
+        session.sql("select sum(twice) from berth_warm_up").collect()
         session.createDataFrame([(1, "a")], ["n", "s"]).groupBy("s").count().collect()
         session.range(2).mapInPandas(lambda parts: parts, "id long").collect()
         session.sql("show tables").collect()

@@ -12,7 +12,7 @@ def main(settings):
     os.nice(19)
     processes.die_with_parent(os.getppid())
     context, port = spark.start(settings["confs"])
-    spark.warm_up(port, settings["token"])
+    spark.warm_up(port, settings["token"], 1)
     jvm = context._gateway.proc
     context.stop()
     # The JVM exits, and writes the archive, when its standard input ends.

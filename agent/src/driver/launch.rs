@@ -89,10 +89,31 @@ pub(crate) struct Node {
     pub(crate) archive: Option<PathBuf>,
 }
 
+/// What a driver is started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To wait for a session.
+    Pool,
+    /// A client waits for it.
+    Session,
+}
+
+impl Purpose {
+    /// How many sessions it is made to go through before it is ready. With each the next becomes quicker, as the JVM
+    /// compiles what runs often; a client that waits warms up its driver itself.
+    const fn warm_up_sessions(self) -> u32 {
+        match self {
+            Self::Pool => 3,
+            Self::Session => 0,
+        }
+    }
+}
+
 /// What to start.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) id: DriverId,
+    pub(crate) purpose: Purpose,
     pub(crate) name: &'a ProfileName,
     pub(crate) profile: &'a ProfileConfig,
     /// Confs of the session on top of the profile's.
@@ -115,7 +136,7 @@ impl Plan<'_> {
             "token": token,
             "socket": config.state_dir.join("control.sock"),
             "fence_deadline_millis": u64::try_from(self.fence.as_millis()).unwrap_or(u64::MAX),
-            "warm_up": true,
+            "warm_up": self.purpose.warm_up_sessions(),
             "scratch": scratch,
             "confs": confs(config, self.profile, self.static_confs, self.node, &scratch, &token, self.id),
         });

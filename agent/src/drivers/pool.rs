@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::reserve::ReserveError;
 use super::{Drivers, Table};
 use crate::config::ProfileConfig;
+use crate::driver::launch::Purpose;
 use crate::reservations::Held;
 
 /// A profile rests so long after a first start that failed, twice as long after each further one.
@@ -20,6 +21,9 @@ const FIRST_REST: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_secs(300);
 /// How often the pool is looked at when nothing changes.
 const ROUND: Duration = Duration::from_secs(5);
+/// A driver takes its place in the pool only so long after a session got one: its start would take the processors
+/// from the session's first statement, for which a client waits.
+const SETTLING: Duration = Duration::from_secs(1);
 /// Logs of ended drivers that are kept.
 const KEPT_LOGS: usize = 50;
 /// A log that is longer is cut to its end; code can print without limit.
@@ -47,6 +51,12 @@ impl Rest {
 }
 
 impl Table {
+    /// How long the pool leaves the node's processors to a session that has just got a driver.
+    fn settling(&self) -> Duration {
+        let since = self.handed_out.map(|at| at.elapsed());
+        since.map_or(Duration::ZERO, |since| SETTLING.saturating_sub(since))
+    }
+
     fn resting(&self, profile: &ProfileName) -> Option<&Rest> {
         self.resting
             .get(profile)
@@ -80,9 +90,16 @@ impl Drivers {
                 tracing::warn!(%error, "old logs could not be removed");
             }
             tokio::select! {
-                _ = tokio::time::timeout(ROUND, changes.changed()) => {}
+                _ = tokio::time::timeout(self.pause(), changes.changed()) => {}
                 () = draining.draining() => return,
             }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        match self.lock().settling() {
+            Duration::ZERO => ROUND,
+            settling => settling,
         }
     }
 
@@ -95,7 +112,8 @@ impl Drivers {
             let mut table = self.lock();
             let warm = |held: &&Held| held.is_warm() && held.profile == *name;
             let there = table.reservations.drivers().values().filter(warm).count();
-            if !serves || there >= profile.warm as usize || table.resting(name).is_some() {
+            let waits = table.resting(name).is_some() || !table.settling().is_zero();
+            if !serves || there >= profile.warm as usize || waits {
                 return;
             }
             let held = Held::warm(name.clone(), profile.memory_bytes);
@@ -103,7 +121,7 @@ impl Drivers {
                 return;
             }
         }
-        if let Err(error) = self.launch(id, name, profile, &BTreeMap::new()) {
+        if let Err(error) = self.launch(id, Purpose::Pool, name, profile, &BTreeMap::new()) {
             tracing::warn!(%error, profile = %name, "a warm driver could not be started");
             let mut table = self.lock();
             let rest = Rest::after(table.resting.remove(name), error.to_string());

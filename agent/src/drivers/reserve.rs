@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use berth_core::ids::{DriverId, Epoch, ProfileName};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::fence::FenceError;
@@ -11,7 +12,7 @@ use super::supervise::Watched;
 use super::{Drivers, Table};
 use crate::config::{ProfileConfig, Share};
 use crate::driver::Driver;
-use crate::driver::launch::Plan;
+use crate::driver::launch::{Plan, Purpose};
 use crate::reservations::{Claim, Held, Refusal};
 
 /// Why a session gets no driver here.
@@ -87,7 +88,8 @@ impl Drivers {
             }
             table.reservations.reserve(id, held, Some(&claim))?;
         }
-        Ok(self.launch(id, &wanted.profile, profile, &wanted.static_confs)?)
+        let purpose = Purpose::Session;
+        Ok(self.launch(id, purpose, &wanted.profile, profile, &wanted.static_confs)?)
     }
 
     /// Reserves room for a driver of the profile that no session can have. False if there is none now.
@@ -115,12 +117,14 @@ impl Drivers {
     pub(super) fn launch(
         self: &Arc<Self>,
         id: DriverId,
+        purpose: Purpose,
         name: &ProfileName,
         profile: &ProfileConfig,
         static_confs: &BTreeMap<String, String>,
     ) -> std::io::Result<Arc<Driver>> {
         let plan = Plan {
             id,
+            purpose,
             name,
             profile,
             static_confs,
@@ -172,9 +176,12 @@ impl Table {
             })
             .collect();
         candidates.sort_by_key(|(order, _)| *order);
-        for (_, driver) in candidates {
+        for ((was_warm, ..), driver) in candidates {
             let most = profile.sessions_per_driver.max(1) as usize;
             if self.reservations.assign(driver.id, claim, most)? {
+                if was_warm {
+                    self.handed_out = Some(Instant::now());
+                }
                 self.save(driver.id);
                 return Ok(Some(driver));
             }
