@@ -32,5 +32,8 @@ test: deps ## Everything, on real Spark and etcd. Needs root, for network namesp
 	cargo build --locked
 	$(BERTH_PYTHON) -m pytest agent/driver/tests tests/e2e tests/cluster
 
-interop: build ## An older client (PySpark 3.5) against a current driver.
-	BERTH_CLIENT_PYTHON=$(CACHE)/venv-35/bin/python $(BERTH_PYTHON) -m pytest tests/interop
+interop: build ## Clients of other versions and languages: PySpark 3.5 and 4.0, Go, Rust.
+	@CACHE=$(CACHE) scripts/deps.sh interop
+	cargo build --locked --manifest-path tests/interop/rust/Cargo.toml
+	cd tests/interop/go && PATH=$(CACHE)/venv-go/bin:$$PATH CGO_ENABLED=0 GOTOOLCHAIN=local go build -o $(CACHE)/interop-go .
+	BERTH_CLIENTS=$(CACHE) $(BERTH_PYTHON) -m pytest tests/interop

