@@ -32,6 +32,15 @@ pub(crate) struct Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Released;
 
+/// What stays of an operation that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Since when nobody reads.
+    pub(crate) since: Instant,
+    /// How much it is.
+    pub(crate) bytes: usize,
+}
+
 /// The buffer. Shared by the operation's task, its calls and the registry.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -184,6 +193,15 @@ impl Outbox {
     /// For how long nobody has read; `None` while somebody does.
     pub(crate) fn detached_for(&self) -> Option<Duration> {
         self.lock().detached_at.map(|at| at.elapsed())
+    }
+
+    /// What is kept only for a client that lost the end of what was sent; `None` while there is more to do.
+    pub(crate) fn kept(&self) -> Option<Kept> {
+        let state = self.lock();
+        let all_sent = state.unsent == state.front + state.items.len() as u64;
+        let since = state.detached_at.filter(|_| all_sent && state.end.is_some())?;
+        let bytes = state.sent_bytes;
+        Some(Kept { since, bytes })
     }
 
     /// Starts to read after `position`, from the start with 0. A reader that is there already is disconnected.

@@ -2,6 +2,8 @@
 //!
 //! An operation stays here from its ExecutePlan until its client releases it, or nobody has attached to it for the
 //! detached timeout. A bounded number of ids is remembered after that, so that a late call gets a true answer.
+//!
+//! Some clients never release: Go's, and Rust's. Their results give way to new operations, the longest kept first.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +12,13 @@ use std::time::Duration;
 use berth_core::ids::SessionId;
 
 use super::operation::Operation;
+use super::outbox::Kept;
 
 /// How many released or abandoned operation ids are remembered. Spark remembers as many.
 const MAX_TOMBSTONES: usize = 10_000;
+/// Bytes that the results of one session may keep together after they were sent. One result keeps 10 MiB, so the last
+/// few of a client whose connection breaks are there, whatever it does.
+const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// Name of an operation: ids are chosen by clients and mean something within their session only.
 pub(crate) type Key = (SessionId, String);
@@ -50,8 +56,7 @@ pub(crate) struct Operations {
 
 #[derive(Debug, Default)]
 struct Inner {
-    live: HashMap<Key, Arc<Operation>>,
-    per_session: HashMap<SessionId, usize>,
+    live: HashMap<SessionId, HashMap<String, Arc<Operation>>>,
     gone: HashMap<Key, u64>,
     gone_in_order: VecDeque<(u64, Key)>,
     next_gone: u64,
@@ -73,7 +78,7 @@ impl Operations {
     pub(crate) fn find(&self, session: SessionId, operation: &str) -> Found {
         let key = (session, operation.to_owned());
         let inner = self.lock();
-        match inner.live.get(&key) {
+        match inner.get(&key) {
             Some(operation) => Found::Live(Arc::clone(operation)),
             None if inner.gone.contains_key(&key) => Found::Gone,
             None => Found::Unknown,
@@ -84,18 +89,18 @@ impl Operations {
     pub(crate) fn enter(&self, operation: &Arc<Operation>) -> Entered {
         let key = operation.key();
         let mut inner = self.lock();
-        if let Some(there) = inner.live.get(&key) {
+        if let Some(there) = inner.get(&key) {
             return Entered::Exists(Arc::clone(there));
         }
         if inner.gone.contains_key(&key) {
             return Entered::Gone;
         }
-        let count = inner.per_session.entry(key.0).or_default();
-        if *count >= self.max_per_session {
+        inner.make_room(key.0, self.max_per_session);
+        let of_session = inner.live.entry(key.0).or_default();
+        if of_session.len() >= self.max_per_session {
             return Entered::Full;
         }
-        *count += 1;
-        inner.live.insert(key, Arc::clone(operation));
+        of_session.insert(key.1, Arc::clone(operation));
         Entered::New
     }
 
@@ -103,8 +108,7 @@ impl Operations {
     pub(crate) fn remove(&self, session: SessionId, operation: &str) -> Option<Arc<Operation>> {
         let key = (session, operation.to_owned());
         let mut inner = self.lock();
-        let removed = inner.live.remove(&key)?;
-        inner.forget_one_of(session);
+        let removed = inner.take(&key)?;
         inner.bury(key);
         Some(removed)
     }
@@ -113,33 +117,22 @@ impl Operations {
     pub(crate) fn hand_over(&self, operation: &Arc<Operation>) {
         let key = operation.key();
         let mut inner = self.lock();
-        let is_this = inner
-            .live
-            .get(&key)
-            .is_some_and(|there| Arc::ptr_eq(there, operation));
-        if is_this {
-            inner.live.remove(&key);
-            inner.forget_one_of(key.0);
+        if inner.get(&key).is_some_and(|there| Arc::ptr_eq(there, operation)) {
+            inner.take(&key);
         }
     }
 
     /// Takes out all operations of a session that has ended.
     pub(crate) fn remove_session(&self, session: SessionId) -> Vec<Arc<Operation>> {
-        let mut inner = self.lock();
-        let removed = inner
-            .live
-            .extract_if(|key, _| key.0 == session)
-            .map(|(_, operation)| operation);
-        let removed: Vec<_> = removed.collect();
-        inner.per_session.remove(&session);
-        removed
+        let removed = self.lock().live.remove(&session).unwrap_or_default();
+        removed.into_values().collect()
     }
 
     /// The operations of a session.
     pub(crate) fn of_session(&self, session: SessionId) -> Vec<Arc<Operation>> {
         let inner = self.lock();
-        let of_session = inner.live.iter().filter(|(key, _)| key.0 == session);
-        of_session.map(|(_, operation)| Arc::clone(operation)).collect()
+        let of_session = inner.live.get(&session).into_iter().flat_map(HashMap::values);
+        of_session.map(Arc::clone).collect()
     }
 
     /// Takes out the operations that nobody has attached to for `timeout`.
@@ -154,6 +147,7 @@ impl Operations {
             .lock()
             .live
             .values()
+            .flat_map(HashMap::values)
             .filter(|o| is_abandoned(o))
             .cloned()
             .collect();
@@ -165,16 +159,46 @@ impl Operations {
 
     /// How many operations are here.
     pub(crate) fn len(&self) -> usize {
-        self.lock().live.len()
+        self.lock().live.values().map(HashMap::len).sum()
     }
 }
 
 impl Inner {
-    fn forget_one_of(&mut self, session: SessionId) {
-        if let Some(count) = self.per_session.get_mut(&session) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_session.remove(&session);
+    fn get(&self, (session, operation): &Key) -> Option<&Arc<Operation>> {
+        self.live.get(session)?.get(operation)
+    }
+
+    fn take(&mut self, (session, operation): &Key) -> Option<Arc<Operation>> {
+        let of_session = self.live.get_mut(session)?;
+        let taken = of_session.remove(operation);
+        if of_session.is_empty() {
+            self.live.remove(session);
+        }
+        taken
+    }
+
+    /// Gives up results of a session that were sent to their ends, until one more operation has room.
+    fn make_room(&mut self, session: SessionId, most: usize) {
+        let Some(of_session) = self.live.get(&session) else {
+            return;
+        };
+        let kept = |operation: &Arc<Operation>| Some((operation.outbox.kept()?, operation.key()));
+        let mut sent: Vec<(Kept, Key)> = of_session.values().filter_map(kept).collect();
+        let mut count = of_session.len();
+        let mut bytes: usize = sent.iter().map(|(kept, _)| kept.bytes).sum();
+        if count < most && bytes <= MAX_KEPT_BYTES {
+            return;
+        }
+        sent.sort_unstable_by_key(|(kept, _)| kept.since);
+        for (kept, key) in sent {
+            if count < most && bytes <= MAX_KEPT_BYTES {
+                return;
+            }
+            count -= 1;
+            bytes -= kept.bytes;
+            if let Some(operation) = self.take(&key) {
+                operation.outbox.release_all();
+                self.bury(key);
             }
         }
     }
@@ -192,3 +216,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
