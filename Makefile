@@ -4,8 +4,9 @@ CACHE ?= $(if $(BERTH_CACHE),$(BERTH_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_H
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export BERTH_PYTHON ?= $(CACHE)/venv-43/bin/python
 export BERTH_BIN ?= $(CARGO_TARGET_DIR)/debug/berth
+export BERTH_WEED ?= $(CACHE)/venv-tools/bin/weed
 
-.PHONY: help deps build up demo check test interop
+.PHONY: help deps build up demo check deny test interop
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -26,8 +27,11 @@ check: ## Formatting, lints and every test that needs no Spark.
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked
 
+deny: deps ## Licences, sources and unwanted crates of the dependency tree.
+	PATH=$(CACHE)/venv-tools/bin:$$PATH cargo deny --locked check licenses bans sources
+
 test: deps ## Everything, on real Spark and etcd. Needs root, for network namespaces.
-	$(MAKE) check
+	$(MAKE) deny check
 	cargo test --locked -p berth-agent --test it
 	cargo build --locked
 	$(BERTH_PYTHON) -m pytest agent/driver/tests tests/e2e tests/cluster

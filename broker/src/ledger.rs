@@ -15,7 +15,7 @@ use berth_core::lineage::compact::removable;
 use berth_core::lineage::{LineageEntry, Outcome, Payload};
 use berth_core::record::Record;
 use berth_runtime::clock::unix_millis;
-use berth_store::blobs::Blobs;
+use berth_store::blobs::{BlobError, Blobs};
 use berth_store::{Compare, Revision, StoreRef, Txn};
 use bytes::Bytes;
 
@@ -278,7 +278,7 @@ impl Ledger {
             return Ok(Payload::Inline(BASE64.encode(&data)));
         }
         let len = data.len() as u64;
-        let sha256 = self.blobs.put(data).await.map_err(unavailable)?;
+        let sha256 = self.blobs.put(data).await.map_err(not_kept)?;
         Ok(Payload::Blob { sha256, len })
     }
 
@@ -348,6 +348,17 @@ impl Ledger {
 pub(crate) fn unavailable(error: impl std::fmt::Display) -> Refusal {
     Refusal::Unavailable {
         reason: error.to_string(),
+    }
+}
+
+/// To try again at once is of no use on a full disk, but clients would, for minutes.
+fn not_kept(error: BlobError) -> Refusal {
+    tracing::error!(%error, "a payload was not kept, and its call is refused");
+    match error {
+        BlobError::Full { .. } => Refusal::Quota {
+            reason: error.to_string(),
+        },
+        error => unavailable(error),
     }
 }
 

@@ -10,7 +10,7 @@ use berth_broker::app::Broker;
 use berth_runtime::certs;
 use berth_runtime::tasks::Shutdown;
 use berth_runtime::tls::{Clients, Tls, TlsFiles};
-use berth_store::blobs::Blobs;
+use berth_store::blobs::{Blobs, S3Config};
 use berth_store::embedded::Embedded;
 use berth_store::etcd::{ConnectError, Etcd};
 use berth_store::{StoreRef, Traced};
@@ -112,7 +112,7 @@ pub(super) async fn start_broker(
     tls: &Arc<Tls>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Broker> {
-    let blobs = open_blobs(&config.blobs)?;
+    let blobs = open_blobs(&config.blobs).await?;
     let (client, admin) = (tls.client()?, addresses.admin.to_string());
     let broker = Broker::start(
         config.broker.clone(),
@@ -125,20 +125,25 @@ pub(super) async fn start_broker(
     Ok(broker.await?)
 }
 
-fn open_blobs(config: &BlobsConfig) -> anyhow::Result<Blobs> {
-    match &config.s3 {
-        None => Ok(Blobs::directory(&config.directory)?),
-        #[cfg(feature = "s3")]
-        Some(bucket) => Ok(Blobs::s3(berth_store::blobs::S3Config {
-            bucket: bucket.bucket.clone(),
-            prefix: bucket.prefix.clone(),
-            region: bucket.region.clone(),
-            endpoint: bucket.endpoint.clone(),
-        })?),
-        #[cfg(not(feature = "s3"))]
-        Some(bucket) => Err(anyhow!(
-            "blobs.s3: this berth was built without S3 and cannot use the bucket {}; build it with --features s3",
-            bucket.bucket
-        )),
-    }
+async fn open_blobs(config: &BlobsConfig) -> anyhow::Result<Blobs> {
+    let blobs = match &config.s3 {
+        None => Blobs::directory(&config.directory)?,
+        Some(bucket) => Blobs::s3(
+            S3Config {
+                bucket: bucket.bucket.clone(),
+                prefix: bucket.prefix.clone(),
+                region: bucket.region.clone(),
+                endpoint: bucket.endpoint.clone(),
+            },
+            text_variables(),
+        )?,
+    };
+    // Its cause is a page of XML; the error itself says what to do.
+    blobs.check().await.map_err(|error| anyhow!("{error}"))?;
+    Ok(blobs)
+}
+
+fn text_variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }

@@ -10,10 +10,8 @@ use object_store::path::Path as Location;
 use object_store::{ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 
-#[cfg(feature = "s3")]
 mod s3;
 
-#[cfg(feature = "s3")]
 pub use s3::S3Config;
 
 /// Why a blob could not be written or read.
@@ -48,7 +46,7 @@ pub enum BlobError {
         source: object_store::Error,
     },
     /// The write failed for another reason.
-    #[error("blob {sha256} was not kept; check that the blob store can be written to")]
+    #[error("blob {sha256} was not kept: {}", advice(source))]
     Write {
         /// Content hash.
         sha256: String,
@@ -71,7 +69,7 @@ pub enum BlobError {
         found: String,
     },
     /// The read failed.
-    #[error("blob {sha256} could not be read")]
+    #[error("blob {sha256} could not be read: {}", advice(source))]
     Read {
         /// Content hash.
         sha256: String,
@@ -79,6 +77,34 @@ pub enum BlobError {
         #[source]
         source: object_store::Error,
     },
+}
+
+impl BlobError {
+    /// Whether somebody has to change something before it can go away.
+    fn lasts(&self) -> bool {
+        use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
+        let Self::Write { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            source,
+            NotFound { .. } | PermissionDenied { .. } | Unauthenticated { .. }
+        )
+    }
+}
+
+/// What to do about a fault of the place; the fault itself says no more that a user could act on.
+fn advice(fault: &object_store::Error) -> &'static str {
+    use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
+    match fault {
+        NotFound { .. } => "there is no such bucket or directory; make it, or correct its name in [blobs]",
+        PermissionDenied { .. } | Unauthenticated { .. } => {
+            "the blob store refuses it; check the place in [blobs], and Berth's credentials and rights there"
+        }
+        _ => {
+            "the blob store does not work; check that it is up and can be written to, and that Berth has credentials for it"
+        }
+    }
 }
 
 /// A place for blobs. Clones share it.
@@ -102,6 +128,21 @@ impl Blobs {
         Ok(Self {
             store: Arc::new(store.with_fsync(true)),
         })
+    }
+
+    /// Finds out at the start whether blobs can be kept. A place that is away or full may be back when it is needed.
+    ///
+    /// # Errors
+    /// [`BlobError::Write`] for what does not mend itself: no such bucket, wrong credentials, no right to write.
+    pub async fn check(&self) -> Result<(), BlobError> {
+        match self.put(Bytes::from_static(b"berth")).await {
+            Err(error) if error.lasts() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "blobs cannot be kept now");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
     }
 
     /// Keeps `data` and gives its content hash, in hexadecimal. Keeping it twice is keeping it once.
@@ -257,6 +298,33 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn a_fault_that_lasts_says_what_to_change() {
+        let fault = || Box::new(std::io::Error::from(ErrorKind::Other));
+        let path = || "00/ff".to_owned();
+        let absent = object_store::Error::NotFound {
+            path: path(),
+            source: fault(),
+        };
+        let refused = object_store::Error::PermissionDenied {
+            path: path(),
+            source: fault(),
+        };
+        let away = object_store::Error::Generic {
+            store: "test",
+            source: fault(),
+        };
+        for (source, lasts, advice) in [
+            (absent, true, "make it, or correct its name"),
+            (refused, true, "credentials and rights"),
+            (away, false, "check that it is up"),
+        ] {
+            let error = not_kept("00ff".to_owned(), 3, source);
+            assert_eq!(error.lasts(), lasts, "{error}");
+            assert!(error.to_string().contains(advice), "{error}");
+        }
+    }
+
     #[tokio::test]
     async fn a_place_that_cannot_be_written_to_says_so() {
         let directory = tempfile::tempdir().unwrap();
@@ -264,12 +332,7 @@ mod tests {
         // A file where a directory would have to be made: in the way of any user, root too.
         std::fs::write(directory.path().join("ba"), "").unwrap();
         let refused = blobs.put(Bytes::from_static(b"abc")).await.unwrap_err();
-        assert!(
-            refused
-                .to_string()
-                .contains("check that the blob store can be written to"),
-            "{refused}"
-        );
+        assert!(refused.to_string().contains("can be written to"), "{refused}");
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! Blobs in S3, or in what speaks its protocol.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use object_store::RetryConfig;
 use object_store::aws::AmazonS3Builder;
 use object_store::prefix::PrefixStore;
 
 use super::{BlobError, Blobs};
 
-/// Where the bucket is. Credentials come from the environment, as for every S3 client: `AWS_ACCESS_KEY_ID` and
-/// `AWS_SECRET_ACCESS_KEY`, a web identity token, or the machine's own role.
+/// A caller waits meanwhile, so that a bucket that is away is reported soon.
+const RETRIES: usize = 4;
+/// No new try after this time.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where the bucket is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Config {
     /// The bucket.
@@ -22,13 +28,22 @@ pub struct S3Config {
 }
 
 impl Blobs {
-    /// Blobs in a bucket, which is not contacted yet.
+    /// Blobs in a bucket, which is not contacted yet. Credentials come from the `environment`, as for every S3 client:
+    /// `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, a web identity token, or the machine's own role.
     ///
     /// # Errors
     /// [`BlobError::Bucket`].
-    pub fn s3(config: S3Config) -> Result<Self, BlobError> {
-        let mut builder = AmazonS3Builder::from_env()
+    pub fn s3(
+        config: S3Config,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, BlobError> {
+        let mut builder = from(environment)
             .with_bucket_name(&config.bucket)
+            .with_retry(RetryConfig {
+                max_retries: RETRIES,
+                retry_timeout: PATIENCE,
+                ..RetryConfig::default()
+            })
             // Blobs go one at a time, and not every server knows how to delete many at once.
             .with_disable_bulk_delete(true);
         if let Some(region) = config.region {
@@ -47,4 +62,17 @@ impl Blobs {
             store: Arc::new(PrefixStore::new(store, config.prefix)),
         })
     }
+}
+
+fn from(environment: impl IntoIterator<Item = (String, String)>) -> AmazonS3Builder {
+    let aws = environment
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("AWS_"));
+    aws.fold(AmazonS3Builder::new(), |builder, (name, value)| {
+        match name.to_ascii_lowercase().parse() {
+            Ok(key) => builder.with_config(key, value),
+            // Of other tools.
+            Err(_) => builder,
+        }
+    })
 }

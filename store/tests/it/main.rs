@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod access;
+mod blobs;
 mod conformance;
 mod durability;
 mod election;
@@ -9,6 +10,4 @@ mod faults;
 mod follow;
 mod lease;
 mod model;
-#[cfg(feature = "s3")]
-mod s3;
 mod support;

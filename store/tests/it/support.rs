@@ -8,9 +8,11 @@ use berth_store::embedded::Embedded;
 use berth_store::etcd::Etcd;
 use berth_store::{Op, Revision, StoreError, StoreRef, Txn, TxnOutcome};
 
+mod bucket;
 mod link;
 mod server;
 
+pub(crate) use bucket::Bucket;
 pub(crate) use link::Link;
 pub(crate) use server::{Server, config};
 
