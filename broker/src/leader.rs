@@ -30,6 +30,10 @@ use crate::sessions::Sessions;
 
 /// How often the leader looks at everything.
 const ROUND: Duration = Duration::from_secs(5);
+/// How often blobs are looked through.
+const SWEEP: Duration = Duration::from_secs(3600);
+/// A blob that no record names is kept for so long after it was last written.
+const BLOB_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Duties that are carried out at once: a lost node must not take the others down with its sessions.
 const AT_ONCE: usize = 4;
 /// Duties that wait; the next round finds the rest.
@@ -120,9 +124,11 @@ impl Leader {
     async fn reign(self: &Arc<Self>, leadership: &Leadership) {
         let mut losses = self.fleet.losses();
         let mut rounds = tokio::time::interval(ROUND);
+        let mut sweeps = tokio::time::interval_at(Instant::now() + SWEEP, SWEEP);
         loop {
             tokio::select! {
                 _ = rounds.tick() => self.round(leadership).await,
+                _ = sweeps.tick() => self.sweep_blobs(),
                 loss = losses.recv() => match loss {
                     Ok(Loss::Drivers(drivers)) => self.on_lost_drivers(&drivers),
                     Ok(Loss::Node(_)) | Err(RecvError::Lagged(_)) => self.round(leadership).await,
@@ -156,6 +162,21 @@ impl Leader {
             self.assign(duty, id, epoch);
         }
         self.clear_orphans(held).await;
+    }
+
+    /// Removes what no record names any more, in a task of its own: the blobs may be many.
+    fn sweep_blobs(self: &Arc<Self>) {
+        let leader = Arc::clone(self);
+        self.tasks.spawn("blob sweep", async move {
+            match leader.sessions.ledger().sweep(BLOB_AGE).await {
+                Ok(0) => {}
+                Ok(removed) => {
+                    metrics::counter!("berth_blobs_removed_total").increment(removed as u64);
+                    tracing::info!(removed, "blobs that no record names are removed");
+                }
+                Err(error) => tracing::warn!(%error, "blobs are not swept"),
+            }
+        });
     }
 
     fn on_lost_drivers(self: &Arc<Self>, drivers: &[String]) {

@@ -4,6 +4,8 @@
 //! found by its id in any epoch and from any replica. Both are written in one transaction that compares the
 //! session's record: a broker that does not know that the session has moved cannot append to it (I1).
 
+mod sweep;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 

@@ -93,6 +93,11 @@ impl Sessions {
         })
     }
 
+    /// What is written down of all sessions.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// All sessions, as this broker last heard of them.
     pub(crate) fn table(&self) -> &Table {
         &self.table

@@ -175,6 +175,24 @@ async fn i5_closing_while_placing_gives_the_permit_back_once() {
     assert_eq!(cluster.usage().await, 0);
 }
 
+fn conf_set(session: SessionId, seq: u64) -> LineageEntry {
+    LineageEntry {
+        format: LineageEntry::FORMAT,
+        session,
+        seq,
+        epoch: Epoch::INITIAL,
+        operation: format!("op-{seq}"),
+        class: Class::State,
+        call: "config".to_owned(),
+        what: "set a".to_owned(),
+        key: "conf:a".to_owned(),
+        payload: Payload::Inline(String::new()),
+        fingerprint: 0,
+        outcome: Outcome::Succeeded { answer: None },
+        at: 0,
+    }
+}
+
 /// What is not needed goes, with what its operations are found by; the rest can be appended to as before.
 #[tokio::test]
 async fn i8_a_lineage_is_compacted_in_the_store() {
@@ -183,21 +201,7 @@ async fn i8_a_lineage_is_compacted_in_the_store() {
     let ledger = Ledger::new(Arc::clone(&cluster.store), blobs);
     let session = SessionId::for_connect("u", Uuid::from_u128(1));
     for seq in 1..=120 {
-        let entry = LineageEntry {
-            format: LineageEntry::FORMAT,
-            session,
-            seq,
-            epoch: Epoch::INITIAL,
-            operation: format!("op-{seq}"),
-            class: Class::State,
-            call: "config".to_owned(),
-            what: "set a".to_owned(),
-            key: "conf:a".to_owned(),
-            payload: Payload::Inline(String::new()),
-            fingerprint: 0,
-            outcome: Outcome::Succeeded { answer: None },
-            at: 0,
-        };
+        let entry = conf_set(session, seq);
         let txn = Txn::new()
             .put(keys::lineage(session, seq), entry.encode())
             .put(keys::operation(session, &entry.operation), seq.to_string());
@@ -208,4 +212,37 @@ async fn i8_a_lineage_is_compacted_in_the_store() {
     assert_eq!(left.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [120]);
     assert!(ledger.recall(session, "op-7").await.unwrap().is_none());
     assert!(ledger.recall(session, "op-120").await.unwrap().is_some());
+}
+
+/// Blobs that a lineage names stay, and so do young ones: their record may be on its way.
+#[tokio::test]
+async fn i2_i8_only_old_blobs_that_nothing_names_are_removed() {
+    let cluster = Cluster::new();
+    let blobs = Blobs::directory(&cluster.dir.path().join("blobs")).unwrap();
+    let ledger = Ledger::new(Arc::clone(&cluster.store), blobs.clone());
+    let session = SessionId::for_connect("u", Uuid::from_u128(1));
+    let mut named = Vec::new();
+    for content in ["request", "answer", "nobody's"] {
+        named.push(blobs.put(content.into()).await.unwrap());
+    }
+    let blob = |n: usize| Payload::Blob {
+        sha256: named[n].clone(),
+        len: 7,
+    };
+    let entry = LineageEntry {
+        payload: blob(0),
+        outcome: Outcome::Succeeded {
+            answer: Some(blob(1)),
+        },
+        ..conf_set(session, 1)
+    };
+    let txn = Txn::new().put(keys::lineage(session, 1), entry.encode());
+    cluster.store.txn(txn).await.unwrap();
+
+    assert_eq!(ledger.sweep(Duration::from_secs(3600)).await.unwrap(), 0);
+    assert_eq!(blobs.get(&named[2]).await.unwrap(), "nobody's");
+    assert_eq!(ledger.sweep(Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(blobs.get(&named[0]).await.unwrap(), "request");
+    assert_eq!(blobs.get(&named[1]).await.unwrap(), "answer");
+    assert!(blobs.get(&named[2]).await.is_err());
 }

@@ -3,11 +3,13 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Location;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 
 mod s3;
@@ -67,6 +69,13 @@ pub enum BlobError {
         sha256: String,
         /// Content hash found.
         found: String,
+    },
+    /// The blobs could not be listed.
+    #[error("blobs could not be listed: {}", advice(source))]
+    List {
+        /// What the store said.
+        #[source]
+        source: object_store::Error,
     },
     /// The read failed.
     #[error("blob {sha256} could not be read: {}", advice(source))]
@@ -175,6 +184,33 @@ impl Blobs {
         })
     }
 
+    /// Up to `most` blobs that were last written longer ago than `age`, by the store's clock and this machine's.
+    ///
+    /// # Errors
+    /// [`BlobError::List`].
+    pub async fn older_than(&self, age: Duration, most: usize) -> Result<Vec<String>, BlobError> {
+        let all = self.store.list(None);
+        let old = all.try_filter(|object| std::future::ready(is_older(object, age)));
+        let named = old.try_filter_map(|object| std::future::ready(Ok(content_of(&object.location))));
+        named
+            .take(most)
+            .try_collect()
+            .await
+            .map_err(|source| BlobError::List { source })
+    }
+
+    /// Removes a blob unless somebody has written it since, and tells whether it did.
+    ///
+    /// # Errors
+    /// [`BlobError::Read`] or [`BlobError::Write`].
+    pub async fn delete_older_than(&self, sha256: &str, age: Duration) -> Result<bool, BlobError> {
+        match self.store.head(&location(sha256)).await {
+            Ok(object) if is_older(&object, age) => self.delete(sha256).await.map(|()| true),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(source) => Err(not_read(sha256, source)),
+        }
+    }
+
     /// Removes a blob. Whoever calls knows that no record refers to it. A missing blob is none to remove.
     ///
     /// # Errors
@@ -219,6 +255,20 @@ fn is_full(error: &object_store::Error) -> bool {
         cause = error.source();
     }
     false
+}
+
+fn is_older(object: &ObjectMeta, age: Duration) -> bool {
+    // One from the future is young: clocks differ.
+    SystemTime::from(object.last_modified)
+        .elapsed()
+        .is_ok_and(|elapsed| elapsed > age)
+}
+
+/// The content hash that a location stands for; `None` for what is not ours.
+fn content_of(location: &Location) -> Option<String> {
+    let sha256: String = location.parts().map(|part| part.as_ref().to_owned()).collect();
+    let is_hash = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_hash && self::location(&sha256) == *location).then_some(sha256)
 }
 
 /// Two levels, so that no directory grows too large.

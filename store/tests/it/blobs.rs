@@ -1,5 +1,7 @@
 //! What holds for blobs, on a directory and on a real S3 server; and what a bucket that cannot be used says.
 
+use std::time::Duration;
+
 use berth_store::blobs::{BlobError, Blobs};
 use bytes::Bytes;
 
@@ -19,6 +21,9 @@ async fn conforms(blobs: &Blobs) {
         let sha256 = blobs.put(content.clone()).await.unwrap();
         assert_eq!(blobs.put(content.clone()).await.unwrap(), sha256, "twice is once");
         assert!(blobs.get(&sha256).await.unwrap() == content, "as it was kept");
+        let day = Duration::from_secs(24 * 3600);
+        assert!(!blobs.delete_older_than(&sha256, day).await.unwrap(), "young");
+        assert!(!blobs.older_than(day, 9).await.unwrap().contains(&sha256));
         blobs.delete(&sha256).await.unwrap();
         blobs.delete(&sha256).await.unwrap();
         let missing = blobs.get(&sha256).await.unwrap_err();

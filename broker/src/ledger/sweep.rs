@@ -1,0 +1,74 @@
+//! Removes blobs that no record names any more.
+//!
+//! A blob is written before the record that names it, so one without a record may be on its way to get one. Writing
+//! it makes it young again, also when it was there before; only what has been left alone for long is removed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use berth_core::keys;
+use berth_core::lineage::{LineageEntry, Outcome, Payload};
+use berth_core::record::Record;
+
+use super::{Ledger, PAGE, unavailable};
+use crate::dialects::connect::backend::Refusal;
+
+/// Blobs that one sweep removes, at most.
+const MAX_REMOVED: usize = 10_000;
+
+impl Ledger {
+    /// Removes blobs that are older than `age` and in no lineage, and tells how many.
+    ///
+    /// # Errors
+    /// `Unavailable`; what was removed until then stays removed.
+    pub(crate) async fn sweep(&self, age: Duration) -> Result<usize, Refusal> {
+        // In this order: what is named after the look at the records was written after the look at the blobs.
+        let old = self
+            .blobs
+            .older_than(age, MAX_REMOVED)
+            .await
+            .map_err(unavailable)?;
+        if old.is_empty() {
+            return Ok(0);
+        }
+        let named = self.named().await?;
+        let mut removed = 0;
+        for sha256 in old.iter().filter(|sha256| !named.contains(*sha256)) {
+            let was_old = self.blobs.delete_older_than(sha256, age).await;
+            removed += usize::from(was_old.map_err(unavailable)?);
+        }
+        Ok(removed)
+    }
+
+    /// The blobs that all lineages name.
+    async fn named(&self) -> Result<BTreeSet<String>, Refusal> {
+        let (mut named, mut after) = (BTreeSet::new(), None::<String>);
+        loop {
+            let listed = self.store.list(keys::LINEAGE, after.as_deref(), PAGE, None);
+            let page = listed.await.map_err(unavailable)?;
+            for stored in &page.entries {
+                // One that cannot be read may name anything: nothing is removed then.
+                let entry = LineageEntry::decode(&stored.key, &stored.value).map_err(unavailable)?;
+                named.extend(blobs_of(entry));
+            }
+            after = page.entries.last().map(|entry| entry.key.clone());
+            if !page.more {
+                return Ok(named);
+            }
+        }
+    }
+}
+
+fn blobs_of(entry: LineageEntry) -> impl Iterator<Item = String> {
+    let answer = match entry.outcome {
+        Outcome::Succeeded { answer } => answer,
+        Outcome::Unknown | Outcome::Failed { .. } => None,
+    };
+    [Some(entry.payload), answer]
+        .into_iter()
+        .flatten()
+        .filter_map(|payload| match payload {
+            Payload::Blob { sha256, .. } => Some(sha256),
+            Payload::Inline(_) => None,
+        })
+}
