@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from berth_up import wait_until
-from processes import Door, Etcd, Process
+from processes import Door, Etcd, Metastore, Process
 
 BROKER_CONFIG = """
 data-dir = "{directory}/{name}"
@@ -51,6 +51,9 @@ heap = "768m"
 memory-bytes = 1258291200
 [agent.profiles.default.confs]
 "spark.ui.enabled" = "false"
+"spark.sql.catalogImplementation" = "hive"
+"spark.hadoop.hive.metastore.uris" = "thrift://{gateway}:{metastore}"
+"spark.sql.warehouse.dir" = "{warehouse}"
 """
 
 
@@ -113,6 +116,7 @@ class Cluster:
         self.directory, self.certs = directory, directory / "certs"
         subprocess.run([os.environ["BERTH_BIN"], "certs", str(self.certs), "--host", "127.0.0.1"], check=True)
         self.etcd = Etcd(directory, "127.0.0.1").start()
+        self.metastore = Metastore(directory).start()
         self.brokers = [self.process(f"broker-{n}", "broker", BROKER_CONFIG).start() for n in range(brokers)]
         self.nodes = [Node(self, n) for n in range(nodes)]
         self.relays = [self.relay(node) for node in self.nodes]
@@ -125,8 +129,8 @@ class Cluster:
         self.url = f"sc://{self.door.address}"
 
     def relay(self, node):
-        """etcd listens on the host's loopback; each node gets it at its gateway, on the same ports."""
-        ports = [int(endpoint.rsplit(":", 1)[1]) for endpoint in self.etcd.endpoints]
+        """etcd and the metastore listen on the host's loopback; each node gets them at its gateway, on the same ports."""
+        ports = [int(endpoint.rsplit(":", 1)[1]) for endpoint in self.etcd.endpoints] + [self.metastore.port]
         return [Door(lambda port=port: [("127.0.0.1", port)], (gateway_of(node.host), port)) for port in ports]
 
     def process(self, name, role, template, namespace=None, host="127.0.0.1"):
@@ -134,7 +138,8 @@ class Cluster:
         endpoints = [endpoint.replace("127.0.0.1", gateway) for endpoint in self.etcd.endpoints]
         config = template.format(
             directory=self.directory, name=name, certs=self.certs, host=host, python=os.environ["BERTH_PYTHON"],
-            endpoints=json.dumps(endpoints))
+            endpoints=json.dumps(endpoints), gateway=gateway, metastore=self.metastore.port,
+            warehouse=self.metastore.warehouse)
         path = self.directory / f"{name}.toml"
         path.write_text(config)
         command = [os.environ["BERTH_BIN"], role, "--config", str(path)]
@@ -153,8 +158,11 @@ class Cluster:
         line = [os.environ["BERTH_BIN"], *command, "--broker", f"http://{self.door.address}", "--output", "json"]
         return json.loads(subprocess.run(line, check=True, capture_output=True, timeout=30).stdout)
 
-    def session(self, owner):
-        (session,) = [row for row in self.ask("sessions") if row["owner"] == owner]
+    def session(self, owner=None, **wanted):
+        """The one session of `owner`, or with these columns."""
+        if owner is not None:
+            wanted["owner"] = owner
+        (session,) = [row for row in self.ask("sessions") if wanted.items() <= row.items()]
         return session
 
     def node(self, name):
@@ -177,6 +185,7 @@ class Cluster:
         for node in self.nodes:
             node.remove()
         self.etcd.end()
+        self.metastore.end()
         for relay in self.relays:
             for door in relay:
                 door.close()

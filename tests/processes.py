@@ -1,5 +1,6 @@
 """Processes of a cluster for tests: etcd, brokers, agents. Each is ended by its own pid."""
 
+import json
 import os
 import re
 import signal
@@ -70,6 +71,10 @@ class Process:
                 self.kill()
 
 
+# Enough for every test, and soon filled by the one that fills it.
+QUOTA_BYTES = 96 << 20
+
+
 class Etcd:
     """Members of one etcd cluster."""
 
@@ -77,15 +82,15 @@ class Etcd:
         ports = free_ports(2 * members)
         peers = [f"m{n}=http://{host}:{ports[2 * n]}" for n in range(members)]
         self.endpoints = [f"http://{host}:{ports[2 * n + 1]}" for n in range(members)]
-        self.members = []
+        self.members, self.directories = [], [directory / f"etcd-{n}" for n in range(members)]
         for n in range(members):
             peer, client = f"http://{host}:{ports[2 * n]}", self.endpoints[n]
             command = [
-                "etcd", "--name", f"m{n}", "--data-dir", str(directory / f"etcd-{n}"),
+                "etcd", "--name", f"m{n}", "--data-dir", str(self.directories[n]),
                 "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
                 "--listen-client-urls", client, "--advertise-client-urls", client,
                 "--initial-cluster", ",".join(peers), "--initial-cluster-state", "new",
-                "--heartbeat-interval", "50", "--election-timeout", "500", "--logger", "zap",
+                "--quota-backend-bytes", str(QUOTA_BYTES), "--heartbeat-interval", "50", "--election-timeout", "500", "--logger", "zap",
             ]
             self.members.append(Process(f"etcd-{n}", command, directory))
 
@@ -103,6 +108,42 @@ class Etcd:
         for member in self.members:
             if member.process and member.process.poll() is None:
                 member.kill()
+
+
+class Metastore:
+    """A Hive metastore over Derby that all nodes share, as a platform has one: from PySpark's own jars."""
+
+    def __init__(self, directory: Path):
+        home = directory / "metastore"
+        home.mkdir()
+        (self.port,) = free_ports(1)
+        self.warehouse, self.listening = directory / "warehouse", home / "listening"
+        settings = home / "settings.json"
+        settings.write_text(json.dumps({
+            "port": self.port,
+            "port_file": str(self.listening),
+            "confs": {"spark.driver.memory": "384m", "spark.driver.extraJavaOptions": f"-Dderby.system.home={home}"},
+            "hive": {
+                "javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={home}/db;create=true",
+                "hive.metastore.warehouse.dir": str(self.warehouse),
+                "hive.metastore.uris": "",
+                "hive.metastore.schema.verification": "false",
+                "datanucleus.schema.autoCreateAll": "true",
+                "hive.async.log.enabled": "false",
+            },
+        }))
+        host = Path(__file__).parent.parent / "agent/driver/berth_driver/__main__.py"
+        command = [os.environ["BERTH_PYTHON"], "-u", str(host), str(settings), "metastore"]
+        self.process = Process("metastore", command, directory)
+
+    def start(self):
+        self.process.start()
+        wait_until(self.listening.exists, 120, f"the metastore does not start, see {self.process.log}")
+        return self
+
+    def end(self):
+        os.killpg(self.process.process.pid, signal.SIGKILL)
+        self.process.process.wait(timeout=30)
 
 
 class Door:

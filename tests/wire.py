@@ -1,0 +1,68 @@
+"""Spark Connect as it is on the wire: the calls of a client, one by one, with PySpark's own messages."""
+
+import uuid
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+from pyspark.sql.connect.proto import base_pb2 as pb
+from pyspark.sql.connect.proto import base_pb2_grpc
+
+SIZE = [("grpc.max_receive_message_length", 128 << 20)]
+
+
+class Wire:
+    """A client of one session, which may be somebody else's too."""
+
+    def __init__(self, up, user, session_id=None, options=()):
+        self.channel = grpc.insecure_channel(up.endpoints["connect"], options=[*SIZE, *options])
+        self.stub = base_pb2_grpc.SparkConnectServiceStub(self.channel)
+        self.session_id = session_id or str(uuid.uuid4())
+        self.who = {"session_id": self.session_id, "user_context": pb.UserContext(user_id=user)}
+
+    def plan(self, sql, operation=None, reattachable=True):
+        request = pb.ExecutePlanRequest(operation_id=operation or str(uuid.uuid4()), **self.who)
+        request.plan.root.sql.query = sql
+        option = request.request_options.add()
+        option.reattach_options.reattachable = reattachable
+        return request
+
+    def execute(self, request, **call):
+        return self.stub.ExecutePlan(request, **call)
+
+    def reattach(self, operation, last=None, **call):
+        request = pb.ReattachExecuteRequest(operation_id=operation, **self.who)
+        if last:
+            request.last_response_id = last
+        return self.stub.ReattachExecute(request, **call)
+
+    def release(self, operation, until=None):
+        request = pb.ReleaseExecuteRequest(operation_id=operation, **self.who)
+        if until:
+            request.release_until.response_id = until
+        else:
+            request.release_all.SetInParent()
+        return self.stub.ReleaseExecute(request)
+
+    def config(self, key, **call):
+        request = pb.ConfigRequest(**self.who)
+        request.operation.get.keys.append(key)
+        return self.stub.Config(request, **call).pairs[0].value
+
+    def close(self):
+        self.channel.close()
+
+
+def rows_of(responses):
+    """Where each Arrow batch starts, and its bytes, in order."""
+    return [(each.arrow_batch.start_offset, each.arrow_batch.data) for each in responses if each.HasField("arrow_batch")]
+
+
+def error_of(raised):
+    """The error class that a status carries, and the id under which its details are asked for."""
+    packed = dict(raised.value.trailing_metadata() or ()).get("grpc-status-details-bin")
+    status = status_pb2.Status.FromString(packed or b"")
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return info.metadata.get("errorClass"), info.metadata.get("errorId")
+    return None, None
