@@ -6,7 +6,7 @@ export BERTH_PYTHON ?= $(CACHE)/venv-43/bin/python
 export BERTH_BIN ?= $(CARGO_TARGET_DIR)/debug/berth
 export BERTH_WEED ?= $(CACHE)/venv-tools/bin/weed
 
-.PHONY: help deps build up demo check deny test interop
+.PHONY: help deps build up demo check deny test interop bench
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -41,3 +41,7 @@ interop: build ## Clients of other versions and languages: PySpark 3.5 and 4.0, 
 	cargo build --locked --manifest-path tests/interop/rust/Cargo.toml
 	cd tests/interop/go && PATH=$(CACHE)/venv-go/bin:$$PATH CGO_ENABLED=0 GOTOOLCHAIN=local go build -o $(CACHE)/interop-go .
 	BERTH_CLIENTS=$(CACHE) $(BERTH_PYTHON) -m pytest tests/interop
+
+bench: deps ## Figures: what Berth adds to a call, and how soon a session is back. On an idle machine, 15 minutes.
+	cargo build --locked --profile perf -p berth -p berth-loadtest
+	BERTH_BIN=$(CARGO_TARGET_DIR)/perf/berth BERTH_LOADTEST=$(CARGO_TARGET_DIR)/perf/berth-loadtest $(BERTH_PYTHON) scripts/bench.py
