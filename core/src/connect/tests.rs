@@ -182,8 +182,23 @@ fn references_to_blobs_and_handles_are_named() {
             .blobs,
         ["dd"]
     );
-    let model = message(300, &message(1, &message(1, &text(1, "model"))));
-    assert_eq!(classify_execute(&root(&model)).unwrap().handles, ["model"]);
+    let handle = message(37, &text(1, "data"));
+    let mut transform = message(1, &text(1, "model"));
+    transform.extend(message(3, &handle));
+    let model = message(300, &message(1, &transform));
+    assert_eq!(
+        classify_execute(&root(&model)).unwrap().handles,
+        ["model", "data"]
+    );
+}
+
+/// Text under the field number that holds the input elsewhere.
+#[test]
+fn text_is_not_read_as_a_tree() {
+    for kind in [1, 998, 999, 1234] {
+        let relation = message(kind, &text(1, "type.googleapis.com/some.Relation"));
+        assert!(classify_execute(&root(&relation)).is_ok(), "relation {kind}");
+    }
 }
 
 #[test]
