@@ -18,7 +18,7 @@ use berth_core::lineage::{LineageEntry, Outcome, Payload};
 use berth_core::record::Record;
 use berth_runtime::clock::unix_millis;
 use berth_store::blobs::{BlobError, Blobs};
-use berth_store::{Compare, Revision, StoreRef, Txn};
+use berth_store::{Compare, Revision, StoreError, StoreRef, Txn};
 use bytes::Bytes;
 
 use crate::commit::{commit, get};
@@ -99,7 +99,7 @@ impl Ledger {
                 .put(&key, entry.clone())
                 .put(&operation, seq.to_string());
             let begun = commit(&self.store, txn, (&key, &entry)).await;
-            if begun.map_err(unavailable)?.is_some() {
+            if begun.map_err(not_written)?.is_some() {
                 self.remember(session, seq, tail);
                 return Ok(Ticket {
                     session,
@@ -193,7 +193,7 @@ impl Ledger {
                 .when(Compare::ModRevision(key.clone(), stored.mod_revision))
                 .put(&key, entry.clone());
             let changed = commit(&self.store, txn, (&key, &entry)).await;
-            if changed.map_err(unavailable)?.is_some() {
+            if changed.map_err(not_written)?.is_some() {
                 return Ok(true);
             }
         }
@@ -350,6 +350,16 @@ impl Ledger {
 pub(crate) fn unavailable(error: impl std::fmt::Display) -> Refusal {
     Refusal::Unavailable {
         reason: error.to_string(),
+    }
+}
+
+/// A record that the store does not take. To try again at once is of no use when it is full.
+pub(crate) fn not_written(error: StoreError) -> Refusal {
+    match error {
+        StoreError::Exhausted { .. } => Refusal::Quota {
+            reason: error.to_string(),
+        },
+        other => unavailable(other),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::commit::{commit, get};
 use crate::config::BrokerConfig;
 use crate::dialects::connect::backend::{Refusal, Route};
 use crate::fleet::Fleet;
-use crate::ledger::{Ledger, unavailable};
+use crate::ledger::{Ledger, not_written, unavailable};
 use crate::place::Placer;
 use crate::table::Table;
 
@@ -209,7 +209,7 @@ impl Sessions {
             .when(Compare::ModRevision(key.clone(), read.revision))
             .put(&key, value.clone());
         let advanced = commit(&self.store, txn, (&key, &value)).await;
-        Ok(advanced.map_err(unavailable)?.map(|revision| Read {
+        Ok(advanced.map_err(not_written)?.map(|revision| Read {
             record: Arc::new(next),
             revision,
         }))

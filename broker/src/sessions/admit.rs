@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Read, Sessions};
 use crate::commit::{commit, get};
 use crate::dialects::connect::backend::{Refusal, Wanted};
-use crate::ledger::unavailable;
+use crate::ledger::{not_written, unavailable};
 
 impl Sessions {
     pub(super) async fn create(&self, wanted: &Wanted) -> Result<(), Refusal> {
@@ -63,7 +63,7 @@ impl Sessions {
             admit(usage.as_ref(), limits, record.memory_bytes).map_err(|reason| Refusal::Quota { reason })?;
         let txn = txn.when(compare).put(&key, next.encode());
         let opened = commit(&self.store, txn, witness).await;
-        opened.map(drop).map_err(unavailable)
+        opened.map(drop).map_err(not_written)
     }
 
     fn tenant(&self, wanted: &Wanted) -> TenantId {

@@ -54,7 +54,10 @@ impl Fault {
             (Self::NotApplied(reason), _) => StoreError::Unavailable { reason },
             (Self::Lost(reason), _) => StoreError::Unknown { reason },
             (Self::Denied(reason), _) => StoreError::Denied { reason },
-            (Self::Exhausted(reason) | Self::TooLarge(reason), _) => StoreError::Exhausted { reason },
+            (Self::Exhausted(reason), _) => StoreError::Exhausted {
+                reason: format!("{reason}; compact and defragment etcd, then disarm its alarm with etcdctl"),
+            },
+            (Self::TooLarge(reason), _) => StoreError::Exhausted { reason },
             (other @ (Self::LeaseMissing | Self::LeaseExists | Self::Compacted), _) => {
                 StoreError::Unavailable {
                     reason: format!("etcd gave an answer that does not fit the question: {other:?}"),
