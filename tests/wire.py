@@ -13,8 +13,8 @@ SIZE = [("grpc.max_receive_message_length", 128 << 20)]
 class Wire:
     """A client of one session, which may be somebody else's too."""
 
-    def __init__(self, up, user, session_id=None, options=()):
-        self.channel = grpc.insecure_channel(up.endpoints["connect"], options=[*SIZE, *options])
+    def __init__(self, address, user, session_id=None, options=()):
+        self.channel = grpc.insecure_channel(address, options=[*SIZE, *options])
         self.stub = base_pb2_grpc.SparkConnectServiceStub(self.channel)
         self.session_id = session_id or str(uuid.uuid4())
         self.who = {"session_id": self.session_id, "user_context": pb.UserContext(user_id=user)}

@@ -13,7 +13,7 @@ QUERY = "select id, rpad('', 20, cast(id as string)) as pad from range(0, 150000
 
 @pytest.fixture
 def wire(up, kept):
-    made = Wire(up, "kept", kept.session_id)
+    made = Wire(up.endpoints["connect"], "kept", kept.session_id)
     yield made
     made.close()
 
@@ -21,7 +21,7 @@ def wire(up, kept):
 @pytest.fixture(scope="module")
 def whole(up, kept):
     """The responses of an undisturbed run."""
-    made = Wire(up, "kept", kept.session_id)
+    made = Wire(up.endpoints["connect"], "kept", kept.session_id)
     responses = list(made.execute(made.plan(QUERY)))
     made.close()
     assert responses[-1].HasField("result_complete") and len(rows_of(responses)) >= 30
