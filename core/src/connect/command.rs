@@ -89,8 +89,9 @@ fn streaming_query(body: &[u8]) -> Result<Classified, WireError> {
             _ => {}
         }
     }
+    // `StreamingQueryInstanceId`: the id (1) stays when the query is started again, the id of the run (2) does not.
     if let Some(query) = wire::last_bytes(body, 1)? {
-        classified.handles.extend(wire::last_text(query, 2)?);
+        classified.handles.extend(wire::last_text(query, 1)?);
     }
     Ok(classified)
 }

@@ -228,7 +228,9 @@ pub(crate) fn error_class(status: &Status) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use berth_core::ids::Epoch;
+    use berth_core::ids::{Epoch, SessionId};
+    use berth_core::record::{CloseReason, Dialect, SessionEvent, SessionRecord, SessionState};
+    use uuid::Uuid;
 
     use super::*;
 
@@ -271,6 +273,37 @@ mod tests {
         }
     }
 
+    /// A session that came to its second driver as `what` says.
+    fn moved(what: &str) -> SessionRecord {
+        let epoch = Epoch::INITIAL.next();
+        let event = SessionEvent {
+            at: 0,
+            epoch,
+            what: what.to_owned(),
+        };
+        SessionRecord {
+            format: 1,
+            id: SessionId::for_connect("u", Uuid::from_u128(1)),
+            dialect: Dialect::Connect,
+            owner: "u".to_owned(),
+            tenant: "blue".parse().unwrap(),
+            profile: "default".parse().unwrap(),
+            client_id: String::new(),
+            name: None,
+            server_session_id: Uuid::from_u128(2),
+            memory_bytes: 1,
+            confs: BTreeMap::new(),
+            created_at: 0,
+            epoch,
+            state: SessionState::Closed {
+                at: 0,
+                reason: CloseReason::Client,
+                reopen: false,
+            },
+            history: vec![event],
+        }
+    }
+
     #[test]
     fn a_checkpoint_of_an_earlier_driver_is_named() {
         let missing = || {
@@ -281,12 +314,36 @@ mod tests {
             )
         };
         let handles = ["checkpoint 12".to_owned()];
-        let later = Epoch::INITIAL.next();
-        let named = explained(missing(), &handles, later);
+        let named = explained(missing(), &handles, &moved(""));
         assert_eq!(error_class(&named).as_deref(), Some("BERTH.PINNED_STATE_LOST"));
         assert!(named.message().contains("checkpoint 12"));
-        let own = explained(missing(), &handles, Epoch::INITIAL);
+        let record = SessionRecord {
+            epoch: Epoch::INITIAL,
+            ..moved("")
+        };
+        let own = explained(missing(), &handles, &record);
         assert_eq!(own.message(), missing().message());
+    }
+
+    #[test]
+    fn a_view_over_a_lost_checkpoint_is_named() {
+        let lost = moved(
+            "placed on n1: only node; 2 changes replayed; lost: create view v: [X] none; lost: checkpoint",
+        );
+        let missing = |view: &str| {
+            let text = format!("The table or view `{view}` cannot be found.");
+            berth("TABLE_OR_VIEW_NOT_FOUND", "42P01", &text)
+        };
+        let named = explained(missing("v"), &[], &lost);
+        assert_eq!(error_class(&named).as_deref(), Some("BERTH.PINNED_STATE_LOST"));
+        assert!(named.message().contains("under view v"), "{}", named.message());
+        for (view, record) in [
+            ("w", &lost),
+            ("v", &moved("placed on n1: only node; 3 changes replayed")),
+        ] {
+            let own = explained(missing(view), &[], record);
+            assert_eq!(error_class(&own).as_deref(), Some("TABLE_OR_VIEW_NOT_FOUND"));
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Execution {
         Err(errors::explained(
             status,
             &self.job.classified.handles,
-            self.job.route.epoch,
+            &self.job.route.record,
         ))
     }
 

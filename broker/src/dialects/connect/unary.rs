@@ -44,18 +44,14 @@ async fn by_class(
 
 async fn read(connect: &Connect, call: &Call, handles: &[String]) -> Result<Message, Status> {
     let route = connect.route(call).await?;
-    let asked = route.epoch;
+    let asked = Arc::clone(&route.record);
     let answered = connect.on_driver(route, |route| send(call, route)).await;
     let (route, answer) = match answered {
         Ok(answered) => answered,
-        Err(status) if handles.is_empty() => return Err(status),
         Err(status) => {
             // The driver may have been lost under this very call.
-            let now = connect
-                .record_of(call)
-                .await?
-                .map_or(asked, |record| record.epoch);
-            return Err(errors::explained(status, handles, now));
+            let now = connect.record_of(call).await?.unwrap_or(asked);
+            return Err(errors::explained(status, handles, &now));
         }
     };
     Ok(rewrite::response(call.rpc, &route.record, answer, |_| {}))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use berth_core::ids::{Epoch, SessionId};
+use berth_core::record::SessionRecord;
 use prost::Message as _;
 use tonic::{Code, Status};
 
@@ -46,6 +47,15 @@ pub(crate) fn kills_driver(what: &str, losses: u32) -> Status {
          driver more memory or make the statement smaller; the session goes on."
     );
     berth("BERTH.STATEMENT_KILLS_DRIVER", "HY000", &text)
+}
+
+/// A streaming query that ended with its driver.
+pub(crate) fn query_lost(query: &str) -> Status {
+    let text = format!(
+        "Streaming query {query} ended with a driver that was lost. Start it again with the same checkpointLocation: \
+         it goes on from there, under the same id. The session goes on."
+    );
+    berth("BERTH.STREAMING_QUERY_LOST", "HY000", &text)
 }
 
 /// An operation that was interrupted while no driver had it, in the words of Spark's own error.
@@ -138,14 +148,33 @@ const MISSING_HANDLE: [&str; 2] = [
     "CONNECT_ML.CACHE_INVALID",
 ];
 
-/// A driver's error, or what it means when the plan refers to `handles` that an earlier driver of the session had.
-pub(crate) fn explained(status: Status, handles: &[String], epoch: Epoch) -> Status {
+/// A driver's error, or what it means when the plan refers to `handles` that an earlier driver of the session had, or
+/// to a view that was built on one.
+pub(crate) fn explained(status: Status, handles: &[String], record: &SessionRecord) -> Status {
+    if record.epoch == Epoch::INITIAL {
+        return status;
+    }
     let class = error_class(&status).unwrap_or_default();
-    let moved = epoch > Epoch::INITIAL && !handles.is_empty();
-    if moved && MISSING_HANDLE.contains(&class.as_str()) {
+    if MISSING_HANDLE.contains(&class.as_str()) && !handles.is_empty() {
         return pinned_lost(&handles.join(", "));
     }
+    if class == "CONNECT_INVALID_PLAN.STREAMING_QUERY_NOT_FOUND" && !handles.is_empty() {
+        return query_lost(&handles.join(", "));
+    }
+    if class == "TABLE_OR_VIEW_NOT_FOUND" {
+        let text = status.message();
+        let lost = lost_views(record).find(|view| text.contains(&format!("`{view}`")));
+        return lost.map_or(status, |view| pinned_lost(&format!("under view {view}")));
+    }
     status
+}
+
+/// The views that were not made again when the session came to its driver, from its history.
+fn lost_views(record: &SessionRecord) -> impl Iterator<Item = &str> {
+    let placed = record.history.iter().filter(|event| event.epoch == record.epoch);
+    placed
+        .flat_map(|event| event.what.split("; lost: ").skip(1))
+        .filter_map(|lost| lost.strip_prefix("create view ")?.split(':').next())
 }
 
 /// A message over the limit, in the words of Spark's server.
