@@ -54,6 +54,9 @@ pub(super) fn faults(config: &Config, role: Role) -> Vec<String> {
         let text = format!("{name}: {seconds} is less than {LEAST_LEASE_SECONDS}, the shortest lease");
         fault(seconds < LEAST_LEASE_SECONDS, &text);
     }
+    if config.broker.max_calls == 0 {
+        faults.push("broker.max-calls: 0 serves nobody; leave it out for 10000".to_owned());
+    }
     if role != Role::Agent {
         faults.extend(exposed(config));
     }

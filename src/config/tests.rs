@@ -98,9 +98,14 @@ fn i7_a_broker_that_others_reach_needs_authentication_and_tls() {
 
 #[test]
 fn a_cluster_needs_etcd_and_certificates() {
-    let (_file, layers) = gather("", &[], &["agent.lease-seconds=1"]);
+    let (_file, layers) = gather("", &[], &["agent.lease-seconds=1", "broker.max-calls=0"]);
     let error = Config::load(&layers, Role::Agent).unwrap_err().to_string();
-    for part in ["store.endpoints: ", "tls: cert", "agent.lease-seconds: 1 is less"] {
+    for part in [
+        "store.endpoints: ",
+        "tls: cert",
+        "agent.lease-seconds: 1 is less",
+        "broker.max-calls: 0",
+    ] {
         assert!(error.contains(part), "{part} in\n{error}");
     }
 }

@@ -49,8 +49,8 @@ async fn read(connect: &Connect, call: &Call, handles: &[String]) -> Result<Mess
     let (route, answer) = match answered {
         Ok(answered) => answered,
         Err(status) => {
-            // The driver may have been lost under this very call.
-            let now = connect.record_of(call).await?.unwrap_or(asked);
+            // The driver may have been lost under this very call. Without the store, what was known must do.
+            let now = connect.record_of(call).await.ok().flatten().unwrap_or(asked);
             return Err(errors::explained(status, handles, &now));
         }
     };
