@@ -81,3 +81,8 @@ def wait_until(holds, seconds: float, otherwise: str):
             return value
         time.sleep(0.1)
     raise AssertionError(otherwise)
+
+
+def activate(session):
+    """PySpark parses types and reads checkpoints with the thread's active session, which stays the first one made."""
+    type(session)._active_session.session = session

@@ -1,12 +1,8 @@
 import uuid
 
 import pytest
+from berth_up import activate
 from pyspark.sql import SparkSession
-
-
-def activate(session):
-    """PySpark parses types and reads checkpoints with the thread's active session, which stays the first one made."""
-    type(session)._active_session.session = session
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from berth_up import Up, wait_until
-from conftest import activate
+from berth_up import Up, activate, wait_until
 from processes import Process, free_ports
 
 SECRET = "sesame"
