@@ -38,7 +38,7 @@ def answers(spark):
 def stream(spark, berth):
     seen = 0
     # Wide enough that most of it has not left the driver when that is killed.
-    for row in spark.range(ROWS).selectExpr("id", "rpad('', 100, 'x') as pad").toLocalIterator():
+    for row in spark.range(0, ROWS, 1, 16).selectExpr("id", "rpad('', 100, 'x') as pad").toLocalIterator():
         if row.id != seen:
             raise SystemExit(f"demo: row {row.id} came where {seen} was due")
         seen += 1

@@ -139,3 +139,13 @@ def test_i1_a_driver_that_hangs_is_replaced(up, spark, user):
         except ProcessLookupError:
             pass
     assert spark.table("v").count() == 10
+
+
+def test_i8_a_query_that_kills_its_drivers_is_given_up(up, spark, user):
+    """connect#75: out of memory on two drivers, one after the other; the session goes on with its state"""
+    spark.range(5).createOrReplaceTempView("v")
+    up.wait_warm()
+    with pytest.raises(PySparkException, match="STATEMENT_KILLS_DRIVER"):
+        spark.sql("select length(repeat('x', 2000000000)) as n").collect()
+    assert spark.table("v").count() == 5
+    assert up.session(owner=user)["epoch"] == 3

@@ -259,7 +259,8 @@ pub(crate) fn confs(
 }
 
 fn java_options(given: &str, profile: &ProfileConfig, archive: Option<&Path>) -> String {
-    let mut options = vec![given.to_owned()];
+    // A JVM that is out of memory loses threads of Spark's and hangs: results never come. Gone, it is replaced.
+    let mut options = vec!["-XX:+ExitOnOutOfMemoryError".to_owned(), given.to_owned()];
     if let Some(archive) = archive.filter(|_| profile.class_data_sharing) {
         // Another JVM than the one that wrote it starts without it and says nothing.
         options.push(format!(
@@ -270,7 +271,8 @@ fn java_options(given: &str, profile: &ProfileConfig, archive: Option<&Path>) ->
     if profile.fast_jit {
         options.push("-XX:TieredStopAtLevel=1".to_owned());
     }
-    options.join(" ").trim().to_owned()
+    options.retain(|option| !option.is_empty());
+    options.join(" ")
 }
 
 /// 244 random bits, from the system's generator.
@@ -314,7 +316,7 @@ mod tests {
         assert_eq!(confs["spark.x"], "y");
         let options = &confs["spark.driver.extraJavaOptions"];
         assert!(
-            options.starts_with("-Da=b -XX:SharedArchiveFile=/a.jsa"),
+            options.starts_with("-XX:+ExitOnOutOfMemoryError -Da=b -XX:SharedArchiveFile=/a.jsa"),
             "{options}"
         );
         assert!(options.ends_with("-XX:TieredStopAtLevel=1"), "{options}");
