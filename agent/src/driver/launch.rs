@@ -245,6 +245,12 @@ pub(crate) fn confs(
             "spark.connect.session.manager.defaultSessionTimeout",
             "-1".to_owned(),
         ),
+        // What is in the buffers between driver and client must still be there for another broker when one is lost:
+        // its own 4 MiB, the client's HTTP/2 window and those of the sockets. Spark's default is 10 MiB.
+        (
+            "spark.connect.execute.reattachable.observerRetryBufferSize",
+            "64m".to_owned(),
+        ),
         ("spark.driver.host", "127.0.0.1".to_owned()),
         ("spark.driver.bindAddress", "127.0.0.1".to_owned()),
         ("spark.ui.enabled", "false".to_owned()),

@@ -88,7 +88,7 @@ pub struct ConnectConfig {
     pub forged_user: ForgedUser,
     /// How long an operation lives without a call that reads it. Spark's own default is 5 min.
     pub detached_timeout: Duration,
-    /// Result bytes that may wait for one client. At most 8 MiB: drivers keep 10 MiB of what they sent, and what a
+    /// Result bytes that may wait for one client. Far below the 64 MiB that drivers keep of what they sent: what a
     /// client has not got must be there for another broker.
     pub unsent_bytes: usize,
     /// Result bytes kept after sending, for a client that comes back.

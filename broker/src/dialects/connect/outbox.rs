@@ -21,7 +21,7 @@ use super::errors::{CursorFault, invalid_cursor};
 /// How much an outbox holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Bytes that may wait for the client; one message may exceed it. Below the 10 MiB that drivers keep after
+    /// Bytes that may wait for the client; one message may exceed it. Far below the 64 MiB that drivers keep after
     /// sending, so that whatever a client has not got can be had from the driver again by another broker.
     pub(crate) unsent_bytes: usize,
     /// Bytes kept after sending. The last message always stays.
