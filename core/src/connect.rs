@@ -24,13 +24,39 @@ pub struct Classified {
     pub handles: Vec<String>,
     /// Uploaded blobs `cache/<hash>` that the request refers to.
     pub blobs: Vec<String>,
+    /// What it has to do with other requests.
+    pub standing: Standing,
+}
+
+/// What a request that lasts has to do with others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing: it works by itself.
+    #[default]
+    Works,
+    /// It waits until others end.
+    Waits,
+    /// It carries the events of streaming queries to the client, until a request that closes it.
+    OpensEvents,
+    /// It ends what carries the events.
+    ClosesEvents,
+}
+
+impl Standing {
+    /// True when a driver may have died of it: what only waits is not to blame, however many drivers it outlives.
+    #[must_use]
+    pub fn is_to_blame(self) -> bool {
+        self == Self::Works
+    }
 }
 
 impl Classified {
     /// Longest `what`, in characters.
     pub const MAX_WHAT: usize = 120;
 
-    fn new(class: Class, what: impl AsRef<str>) -> Self {
+    /// A request that refers to nothing; `what` is cut to its longest.
+    #[must_use]
+    pub fn new(class: Class, what: impl AsRef<str>) -> Self {
         let what = what.as_ref().chars().take(Self::MAX_WHAT).collect();
         Self {
             class,
@@ -38,7 +64,13 @@ impl Classified {
             key: String::new(),
             handles: Vec::new(),
             blobs: Vec::new(),
+            standing: Standing::Works,
         }
+    }
+
+    fn standing(mut self, standing: Standing) -> Self {
+        self.standing = standing;
+        self
     }
 
     fn keyed(mut self, kind: &str, name: &str) -> Self {

@@ -4,7 +4,7 @@ use crate::lineage::Class;
 use crate::wire::{self, Value, WireError};
 
 use super::relation::{self, Use};
-use super::{Classified, Found, of_sql};
+use super::{Classified, Found, Standing, of_sql};
 
 /// Classifies a serialized `Command`.
 pub(super) fn classify(command: &[u8]) -> Result<Classified, WireError> {
@@ -33,7 +33,7 @@ fn operation(number: u32, body: &[u8]) -> Result<Classified, WireError> {
         7 => streaming_query(body),
         8 => Ok(Classified::new(Class::Read, "resources")),
         9 => streaming_manager(body),
-        11 => Ok(Classified::new(Class::Read, "streaming listener bus")),
+        11 => listener_bus(body),
         13 => Ok(Classified::new(Class::Pinned, "create resource profile")),
         14 => over(Classified::new(Class::Pinned, "checkpoint"), body, 1),
         15 => Ok(Classified::new(Class::Read, "remove cached relation")),
@@ -86,6 +86,7 @@ fn streaming_query(body: &[u8]) -> Result<Classified, WireError> {
         match field?.number {
             5 => classified = Classified::new(Class::Write, "stop streaming query"),
             6 => classified = Classified::new(Class::Write, "process all available"),
+            9 => classified = classified.standing(Standing::Waits),
             _ => {}
         }
     }
@@ -100,6 +101,7 @@ fn streaming_manager(body: &[u8]) -> Result<Classified, WireError> {
     let mut classified = Classified::new(Class::Read, "streaming queries");
     for field in wire::fields(body) {
         match field?.number {
+            3 => classified = classified.standing(Standing::Waits),
             4 => classified = Classified::new(Class::State, "reset terminated"),
             5 => classified = Classified::new(Class::State, "add streaming listener"),
             6 => classified = Classified::new(Class::State, "remove streaming listener"),
@@ -107,6 +109,17 @@ fn streaming_manager(body: &[u8]) -> Result<Classified, WireError> {
         }
     }
     Ok(classified)
+}
+
+/// `StreamingQueryListenerBusCommand`: add 1, remove 2.
+fn listener_bus(body: &[u8]) -> Result<Classified, WireError> {
+    let removes = wire::last_varint(body, 2)? == Some(1);
+    let (what, standing) = if removes {
+        ("stop streaming events", Standing::ClosesEvents)
+    } else {
+        ("streaming events", Standing::OpensEvents)
+    };
+    Ok(Classified::new(Class::Read, what).standing(standing))
 }
 
 fn ml(body: &[u8]) -> Result<Classified, WireError> {

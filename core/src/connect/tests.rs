@@ -62,6 +62,23 @@ fn every_command_has_its_class() {
 }
 
 #[test]
+fn what_only_waits_is_told_from_what_works() {
+    for (number, part, expected) in [
+        (11, 1, Standing::OpensEvents),
+        (11, 2, Standing::ClosesEvents),
+        (7, 9, Standing::Waits),
+        (9, 3, Standing::Waits),
+        (7, 6, Standing::Works),
+    ] {
+        let mut body = Vec::new();
+        append_varint(&mut body, part, 1);
+        let classified = classify_execute(&command(number, &body)).unwrap();
+        assert_eq!(classified.standing, expected, "command {number}, part {part}");
+        assert_eq!(classified.standing.is_to_blame(), expected == Standing::Works);
+    }
+}
+
+#[test]
 fn parts_of_commands_decide() {
     for (number, part, expected) in [
         (7, 2, Read),

@@ -131,22 +131,18 @@ const FORWARD_TO_FS: &str = "forward_to_fs/";
 fn classify(messages: &[Bytes]) -> Result<Classified, WireError> {
     let names = names(messages)?;
     let outside = names.iter().any(|name| name.starts_with(FORWARD_TO_FS));
-    let what: String = format!("add {}", names.join(", "))
-        .chars()
-        .take(Classified::MAX_WHAT)
-        .collect();
+    let class = if outside { Class::Write } else { Class::State };
+    let what = format!("add {}", names.join(", "));
     Ok(Classified {
-        class: if outside { Class::Write } else { Class::State },
-        what,
         key: match names.as_slice() {
             [name] => format!("artifact:{name}"),
             _ => String::new(),
         },
-        handles: Vec::new(),
         blobs: names
             .into_iter()
             .filter(|name| name.starts_with("cache/"))
             .collect(),
+        ..Classified::new(class, what)
     })
 }
 

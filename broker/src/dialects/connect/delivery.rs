@@ -92,6 +92,7 @@ pub(crate) struct Delivery {
     position: u64,
     serial: u64,
     touched: bool,
+    complete: bool,
     /// The client's operation id, once the driver knows the operation by another one.
     renamed: Option<String>,
     /// What the client has.
@@ -130,6 +131,11 @@ impl Delivery {
     /// True when the client has nothing at all, not even progress.
     pub(crate) fn is_untouched(&self) -> bool {
         !self.touched
+    }
+
+    /// True when the client was told that nothing follows.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// Judges an answer of the current run.
@@ -191,6 +197,7 @@ impl Delivery {
 
     fn present(&mut self, epoch: Epoch, record: &SessionRecord, answer: &Answer) -> Message {
         self.touched = true;
+        self.complete |= answer.kind == Kind::Complete;
         self.serial += 1;
         self.position += u64::from(answer.kind != Kind::Progress);
         let place = Position {

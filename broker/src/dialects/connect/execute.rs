@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::sync::Arc;
 
-use berth_core::connect::{self, Classified};
+use berth_core::connect::{self, Classified, Standing};
 use berth_core::wire;
 use bytes::Bytes;
 use tonic::Status;
@@ -56,11 +56,12 @@ impl Request {
         })
     }
 
-    fn into_operation(self, call: &Call, connect: &Connect) -> Operation {
+    fn into_operation(self, call: &Call, connect: &Connect, standing: Standing) -> Operation {
         let outbox = Outbox::new(connect.config.outbox(self.reattachable));
         let mut operation = Operation::new(call.session, &self.id, self.reattachable, outbox);
         operation.fingerprint = Some(self.fingerprint);
         operation.tags = self.tags;
+        operation.standing = standing;
         operation
     }
 }
@@ -80,7 +81,7 @@ pub(crate) async fn execute(connect: &Arc<Connect>, call: Call) -> Result<Answer
     }
     let route = connect.route(&call).await?;
     let classified = classify(call.message.clone()).await?;
-    let operation = Arc::new(request.into_operation(&call, connect));
+    let operation = Arc::new(request.into_operation(&call, connect, classified.standing));
     let job = Job {
         start: Start::Execute,
         reattachable: operation.reattachable,

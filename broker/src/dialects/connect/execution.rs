@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use berth_core::connect::Classified;
+use berth_core::connect::{Classified, Standing};
 use berth_core::lineage::Class;
 use bytes::Bytes;
 use tonic::metadata::MetadataMap;
@@ -70,8 +70,10 @@ pub(crate) struct Execution {
     pub(super) repeated: bool,
     /// How often the current epoch's driver was asked again.
     pub(super) reconnects: u32,
-    /// How many drivers were lost under the operation.
+    /// How many drivers were lost under the operation that it may be to blame for.
     pub(super) losses: u32,
+    /// True when it runs on another driver than the one that it began on.
+    pub(super) moved: bool,
 }
 
 impl Execution {
@@ -88,6 +90,7 @@ impl Execution {
             repeated: false,
             reconnects: 0,
             losses: 0,
+            moved: false,
         }
     }
 
@@ -95,6 +98,9 @@ impl Execution {
     pub(crate) async fn run(mut self) {
         let outbox = Arc::clone(&self.job.operation.outbox);
         let end = self.drive().await;
+        if end.is_ok() {
+            self.complete().await;
+        }
         self.connect
             .count_statement(&self.job.route.record.tenant, self.job.classified.class, &end);
         // A client comes back after such an end, and must find what there is then, not the end of this try.
@@ -104,6 +110,23 @@ impl Execution {
         outbox.finish(end);
         if comes_back {
             self.connect.operations.hand_over(&self.job.operation);
+        }
+    }
+
+    /// Ends a result for its client when no driver did, and whatever the operation was there to end.
+    async fn complete(&mut self) {
+        let (job, connect) = (&self.job, &self.connect);
+        if job.classified.standing == Standing::ClosesEvents {
+            for other in connect.operations.of_session(job.operation.session) {
+                if other.standing == Standing::OpensEvents {
+                    other.closed.cancel();
+                }
+            }
+        }
+        if job.reattachable && !self.delivery.is_complete() {
+            // A client that may reattach does so until it is told that nothing follows.
+            let last = Answer::complete(&self.job.operation.id);
+            let _released = self.pass(&last).await;
         }
     }
 
@@ -173,14 +196,25 @@ impl Execution {
     async fn attempt(&mut self, start: Start) -> Result<(), Fault> {
         let target = self.target();
         self.job.operation.set_running(Some(target.clone()));
-        let mut attempt = Attempt::start(target, start).await?;
-        while let Some(answer) = attempt.next().await? {
+        let closed = self.job.operation.closed.clone();
+        let mut attempt = Attempt::start(target.clone(), start).await?;
+        loop {
+            let answer = tokio::select! {
+                answer = attempt.next() => answer?,
+                // A driver ends it by itself, unless it was asked to before it ran there.
+                () = closed.cancelled(), if self.moved => {
+                    let _taken_note = target.release().await;
+                    None
+                }
+            };
+            let Some(answer) = answer else {
+                return Ok(());
+            };
             self.heard = true;
             self.reconnects = 0;
             self.last = attempt.last().map(str::to_owned);
             self.deliver(answer).await?;
         }
-        Ok(())
     }
 
     fn target(&self) -> Target {

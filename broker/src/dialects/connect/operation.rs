@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use berth_core::connect::Standing;
 use berth_core::ids::SessionId;
 use tokio_util::sync::CancellationToken;
 
@@ -25,8 +26,12 @@ pub(crate) struct Operation {
     pub(crate) reattachable: bool,
     /// What it has for the client.
     pub(crate) outbox: Arc<Outbox>,
+    /// What it has to do with other operations.
+    pub(crate) standing: Standing,
     /// Given when the client wants it to stop while no driver has it.
     pub(crate) interrupted: CancellationToken,
+    /// Given when another operation of its session has ended it.
+    pub(crate) closed: CancellationToken,
     running: Mutex<Option<Target>>,
 }
 
@@ -40,7 +45,9 @@ impl Operation {
             tags: Vec::new(),
             reattachable,
             outbox,
+            standing: Standing::Works,
             interrupted: CancellationToken::new(),
+            closed: CancellationToken::new(),
             running: Mutex::new(None),
         }
     }

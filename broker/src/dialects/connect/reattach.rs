@@ -126,13 +126,7 @@ fn entered(connect: &Connect, call: &Call, wanted: &Wanted) -> Operation {
 }
 
 fn unnamed_read() -> Classified {
-    Classified {
-        class: Class::Read,
-        what: "query".to_owned(),
-        key: String::new(),
-        handles: Vec::new(),
-        blobs: Vec::new(),
-    }
+    Classified::new(Class::Read, "query")
 }
 
 /// A state change or a write that another broker started.

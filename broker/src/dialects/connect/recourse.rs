@@ -77,10 +77,14 @@ impl Execution {
         let before = self.job.route.epoch;
         self.job.operation.set_running(None);
         self.job.route = self.recovered(cause).await?;
+        if self.job.operation.closed.is_cancelled() {
+            return Ok(Next::Done);
+        }
         if self.job.route.epoch == before {
             return self.after_reconnect(refused).map(Next::Start);
         }
-        self.losses += u32::from(!refused);
+        self.losses += u32::from(!refused && self.job.classified.standing.is_to_blame());
+        self.moved = true;
         self.reconnects = 0;
         self.after_move(refused).await
     }

@@ -169,6 +169,19 @@ impl Answer {
 }
 
 impl Answer {
+    /// The end of a reattachable result, when Berth says it and not a driver.
+    pub(crate) fn complete(operation: &str) -> Self {
+        let mut body = Vec::new();
+        wire::append_string(&mut body, answer::OPERATION_ID, operation);
+        wire::append_bytes(&mut body, answer::RESULT_COMPLETE, &[]);
+        Self {
+            kind: Kind::Complete,
+            response_id: String::new(),
+            server_session_id: String::new(),
+            body: body.into(),
+        }
+    }
+
     /// The part that two equal runs have in common: the schema or the batch.
     pub(crate) fn payload(&self) -> &[u8] {
         let number = if self.kind == Kind::Batch {

@@ -103,6 +103,15 @@ pub(super) fn view(name: &str) -> Vec<u8> {
     plan(2, &command)
 }
 
+/// A streaming_query_listener_bus_command: opens the stream of events, or closes it.
+pub(super) fn events(opens: bool) -> Vec<u8> {
+    let mut body = Vec::new();
+    wire::append_varint(&mut body, if opens { 1 } else { 2 }, 1);
+    let mut command = Vec::new();
+    wire::append_bytes(&mut command, 11, &body);
+    plan(2, &command)
+}
+
 fn plan(number: u32, operation: &[u8]) -> Vec<u8> {
     let mut plan = Vec::new();
     wire::append_bytes(&mut plan, number, operation);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::super::errors::error_class;
 use super::super::rpc::{Rpc, answer};
-use super::client::{all, read, replica, view, write};
+use super::client::{all, events, read, replica, view, write};
 use super::fakes::FakeBackend;
 use super::stub::{Step, StubDriver, done, rows};
 
@@ -147,6 +147,42 @@ async fn a_statement_that_kills_two_drivers_is_given_up() {
     );
     assert!(third.calls(Rpc::ExecutePlan).is_empty());
     client.call(Rpc::Config, client.request()).await.unwrap();
+}
+
+/// Sends what a driver sends first for the events of queries, and then what is asked for.
+fn listens_then(step: Step) -> Vec<Step> {
+    vec![Step::Send(answer::LISTENER_EVENTS, ""), step]
+}
+
+#[tokio::test]
+async fn what_only_waits_is_not_blamed_for_the_drivers_that_it_outlives() {
+    let last = StubDriver::new(done());
+    let mut drivers: Vec<_> = (0..3).map(|_| StubDriver::new(listens_then(Step::Die))).collect();
+    drivers.push(Arc::clone(&last));
+    let client = replica(&FakeBackend::new(&drivers));
+    let (got, end) = all(client.execute(&op(1), &events(true)).await.unwrap()).await;
+    end.unwrap();
+    assert!(got.is_complete());
+    assert_eq!(last.calls(Rpc::ExecutePlan).len(), 1);
+}
+
+#[tokio::test]
+async fn events_that_begin_again_on_a_driver_that_was_told_to_end_them_before_do_end() {
+    let first = StubDriver::new(listens_then(Step::Die));
+    let ends_nothing = StubDriver::with_endless(listens_then(done().remove(0)), Some(op(1)));
+    let client = replica(&FakeBackend::new(&[first, Arc::clone(&ends_nothing)]));
+    let mut opened = client.execute(&op(1), &events(true)).await.unwrap();
+    for _of_each_driver in 0..2 {
+        opened.message().await.unwrap().unwrap();
+    }
+    all(client.execute(&op(2), &events(false)).await.unwrap())
+        .await
+        .1
+        .unwrap();
+    let (got, end) = all(opened).await;
+    end.unwrap();
+    assert!(got.is_complete());
+    assert_eq!(ends_nothing.calls(Rpc::ReleaseExecute).len(), 1);
 }
 
 #[tokio::test]

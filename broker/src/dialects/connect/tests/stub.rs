@@ -48,6 +48,8 @@ pub(super) fn done() -> Vec<Step> {
 #[derive(Debug)]
 pub(super) struct StubDriver {
     script: Vec<Step>,
+    /// An operation that sends one message and never ends.
+    endless: Option<String>,
     inner: Mutex<Inner>,
 }
 
@@ -63,8 +65,16 @@ type Answers = BoxStream<'static, Result<Message, Status>>;
 
 impl StubDriver {
     pub(super) fn new(script: Vec<Step>) -> Arc<Self> {
+        Self::with_endless(script, None)
+    }
+
+    pub(super) fn with_endless(script: Vec<Step>, endless: Option<String>) -> Arc<Self> {
         let inner = Mutex::default();
-        Arc::new(Self { script, inner })
+        Arc::new(Self {
+            script,
+            endless,
+            inner,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -152,8 +162,13 @@ impl StubDriver {
 
     fn execute(self: Arc<Self>, session: &str, server_id: &str, request: &Bytes) -> Result<Answers, Status> {
         let operation = wire::last_text(request, execute::OPERATION_ID).unwrap().unwrap();
+        let is_endless = self.endless.as_ref() == Some(&operation);
         self.lock().operations.insert(operation);
-        Ok(self.play(session, server_id, 0))
+        let played = self.play(session, server_id, 0);
+        if is_endless {
+            return Ok(played.take(1).chain(stream::pending()).boxed());
+        }
+        Ok(played)
     }
 
     fn reattach(self: Arc<Self>, session: &str, server_id: &str, request: &Bytes) -> Result<Answers, Status> {
