@@ -130,27 +130,35 @@ def cpu_seconds(pid):
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
-def cold(directory):
-    """A driver started for a client that waits, with the archive of classes and without."""
+def cold_start(up):
+    """Seconds to the first answer of a session whose driver must be started, and the processor's on that driver."""
     from pyspark.sql import SparkSession
 
+    begun = time.monotonic()
+    spark = SparkSession.builder.remote(f"{up.url}/;user_id=cold").create()
+    assert spark.sql("select 1").collect() == [(1,)]
+    taken = time.monotonic() - begun
+    (driver,) = up.drivers("serving")
+    used = sum(map(cpu_seconds, (driver["pid"], driver["jvm_pid"])))
+    spark.stop()
+    wait_until(lambda: not up.ask("drivers"), 60, "the driver does not end")
+    return taken, used
+
+
+def cold(directory):
+    """A driver started for a client that waits, with the archive of classes and without."""
     print("\n## First statement of a session whose driver must be started\n\n| what | s | CPU s of the driver |\n|---|---|---|")
     for label, archive in (("without the archive", "false"), ("with it", "true")):
         up = Up(directory / label, "--warm", "0", "--log", "warn",
                 "--set", f"agent.profiles.default.class-data-sharing={archive}")
         try:
             if archive == "true":
+                cold_start(up)  # The archive is made after the first driver was ready.
                 settled(up, 0)
             wait_until(lambda: os.getloadavg()[0] < 1.5, 300, "the machine does not come to rest")
             for _ in range(3):
-                begun = time.monotonic()
-                spark = SparkSession.builder.remote(f"{up.url}/;user_id=cold").create()
-                assert spark.sql("select 1").collect() == [(1,)]
-                taken = time.monotonic() - begun
-                (driver,) = up.drivers("serving")
-                print(f"| {label} | {taken:.1f} | {sum(map(cpu_seconds, (driver['pid'], driver['jvm_pid']))):.1f} |", flush=True)
-                spark.stop()
-                wait_until(lambda: not up.ask("drivers"), 60, "the driver does not end")
+                taken, used = cold_start(up)
+                print(f"| {label} | {taken:.1f} | {used:.1f} |", flush=True)
         finally:
             up.stop()
 
@@ -178,13 +186,15 @@ def node_lost(directory):
         cluster.stop()
 
 
+PARTS = {"stub": stub_latency, "real": real_spark, "cold": cold, "node": node_lost}
+
+
 def main():
+    """Runs the parts that are named, all of them if none is."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="berth-bench-") as directory:
-        stub_latency(Path(directory))
-        real_spark(Path(directory))
-        cold(Path(directory))
-        node_lost(Path(directory))
+        for name in sys.argv[1:] or PARTS:
+            PARTS[name](Path(directory))
     print(f"\nmeasured in {time.monotonic() - begun:.0f} s")
 
 

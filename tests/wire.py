@@ -10,11 +10,26 @@ from pyspark.sql.connect.proto import base_pb2_grpc
 SIZE = [("grpc.max_receive_message_length", 128 << 20)]
 
 
+class Token(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Sends a token with each call; gRPC itself does so over TLS only."""
+
+    def __init__(self, token):
+        self.header = ("authorization", f"Bearer {token}")
+
+    def _send(self, proceed, details, request):
+        details = details._replace(metadata=[*(details.metadata or ()), self.header])
+        return proceed(details, request)
+
+    intercept_unary_unary = intercept_unary_stream = _send
+
+
 class Wire:
     """A client of one session, which may be somebody else's too."""
 
-    def __init__(self, address, user, session_id=None, options=()):
+    def __init__(self, address, user, session_id=None, options=(), token=None):
         self.channel = grpc.insecure_channel(address, options=[*SIZE, *options])
+        if token:
+            self.channel = grpc.intercept_channel(self.channel, Token(token))
         self.stub = base_pb2_grpc.SparkConnectServiceStub(self.channel)
         self.session_id = session_id or str(uuid.uuid4())
         self.who = {"session_id": self.session_id, "user_context": pb.UserContext(user_id=user)}
@@ -47,6 +62,17 @@ class Wire:
         request = pb.ConfigRequest(**self.who)
         request.operation.get.keys.append(key)
         return self.stub.Config(request, **call).pairs[0].value
+
+    def running(self, operation):
+        """Whether the session's driver says that it works on an operation."""
+        asked = pb.GetStatusRequest(**self.who)
+        asked.operation_status.operation_ids.append(operation)
+        (status,) = self.stub.GetStatus(asked).operation_statuses
+        return status.state == pb.GetStatusResponse.OperationStatus.OPERATION_STATE_RUNNING
+
+    def end(self):
+        """Ends the session."""
+        return self.stub.ReleaseSession(pb.ReleaseSessionRequest(**self.who))
 
     def close(self):
         self.channel.close()

@@ -61,7 +61,7 @@ impl Broker {
         let lease = Arc::new(register(&store, &id, admin_address, config.lease_seconds, &tasks).await?);
         let fleet = Fleet::new(Arc::clone(&store), Dialer::new(tls));
         fleet.follow(&tasks);
-        let ledger = Arc::new(Ledger::new(Arc::clone(&store), blobs));
+        let ledger = Arc::new(Ledger::new(Arc::clone(&store), blobs, config.lineage_entries));
         let sessions = Sessions::new(
             id.clone(),
             config.clone(),
@@ -95,7 +95,10 @@ impl Broker {
         let calls = Calls::new(config.max_calls);
         let connect = Connect::new(
             Arc::clone(&sessions) as _,
-            ConnectConfig::default(),
+            ConnectConfig {
+                detached_timeout: Duration::from_secs(config.detached_seconds),
+                ..ConnectConfig::default()
+            },
             tasks.clone(),
         );
         let desk = Desk::new(

@@ -22,6 +22,10 @@ pub struct BrokerConfig {
     pub lease_seconds: u64,
     /// Seconds without any call or running work after which a session ends; 0 for never.
     pub idle_seconds: u64,
+    /// Seconds for which an operation of Spark Connect lives without a call that reads its result.
+    pub detached_seconds: u64,
+    /// Recorded changes that one session may have. Beyond ten thousand, a recovery takes minutes.
+    pub lineage_entries: u64,
     /// Seconds for which the record of a session that has ended is kept.
     pub closed_seconds: u64,
     /// Limits of tenants without limits of their own.
@@ -46,6 +50,8 @@ impl Default for BrokerConfig {
             hold_seconds: 300,
             lease_seconds: 10,
             idle_seconds: 3600,
+            detached_seconds: 300,
+            lineage_entries: 10_000,
             closed_seconds: 24 * 3600,
             default_limits: Limits::default(),
             tenants: BTreeMap::new(),

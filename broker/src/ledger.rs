@@ -5,15 +5,15 @@
 //! session's record: a broker that does not know that the session has moved cannot append to it (I1).
 
 mod sweep;
+mod tail;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::keys;
-use berth_core::lineage::compact::removable;
 use berth_core::lineage::{LineageEntry, Outcome, Payload};
 use berth_core::record::Record;
 use berth_runtime::clock::unix_millis;
@@ -23,17 +23,12 @@ use bytes::Bytes;
 
 use crate::commit::{commit, get};
 use crate::dialects::connect::backend::{Ended, Intent, Refusal, Ticket};
+use tail::Tail;
 
 /// Payloads up to this size are in their record.
 const INLINE_BYTES: usize = 32 << 10;
 /// Answers up to this size are kept for a client that asks again.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
-/// Entries of one session. Beyond it, recovery would take minutes.
-const MAX_ENTRIES: u64 = 10_000;
-/// After so many new entries it is looked whether older ones are needed.
-const COMPACT_EVERY: u64 = 500;
-/// Entries that are removed in one transaction: etcd takes 128 changes.
-const REMOVED_AT_ONCE: usize = 50;
 /// Appends that lose a race against another one of the same session try again so often.
 const MAX_RACES: u32 = 16;
 /// Entries read at once.
@@ -44,27 +39,19 @@ const PAGE: usize = 500;
 pub struct Ledger {
     store: StoreRef,
     blobs: Blobs,
+    /// Entries that one session may have.
+    max_entries: u64,
     /// Where the lineage of each session ends, as far as this broker knows.
     tails: Mutex<BTreeMap<SessionId, Tail>>,
 }
 
-/// The end of a lineage; a guess that the transaction checks.
-#[derive(Debug, Clone, Copy)]
-struct Tail {
-    /// The last sequence number.
-    seq: u64,
-    /// How many entries there are.
-    entries: u64,
-    /// How many were added since it was looked whether older ones are needed.
-    added: u64,
-}
-
 impl Ledger {
-    /// The lineage kept in `store`, with large payloads in `blobs`.
-    pub fn new(store: StoreRef, blobs: Blobs) -> Self {
+    /// The lineage kept in `store`, with large payloads in `blobs` and up to `max_entries` of one session.
+    pub fn new(store: StoreRef, blobs: Blobs, max_entries: u64) -> Self {
         Self {
             store,
             blobs,
+            max_entries,
             tails: Mutex::new(BTreeMap::new()),
         }
     }
@@ -83,12 +70,8 @@ impl Ledger {
     ) -> Result<Ticket, Refusal> {
         let payload = self.keep(intent.payload.clone()).await?;
         for _ in 0..MAX_RACES {
-            let tail = self.tail(session).await?;
+            let tail = self.tail_with_room(session).await?;
             let seq = tail.seq + 1;
-            if tail.entries >= MAX_ENTRIES && self.compact(session).await? == 0 {
-                let reason = format!("the session has {MAX_ENTRIES} recorded changes: open a new one");
-                return Err(Refusal::LineageFull { reason });
-            }
             let entry = entry(session, seq, epoch, &intent, payload.clone()).encode();
             let key = keys::lineage(session, seq);
             let operation = keys::operation(session, &intent.operation);
@@ -282,67 +265,6 @@ impl Ledger {
         let len = data.len() as u64;
         let sha256 = self.blobs.put(data).await.map_err(not_kept)?;
         Ok(Payload::Blob { sha256, len })
-    }
-
-    /// Removes entries that neither a rebuild nor a client needs any more, and tells how many. Entries that are
-    /// removed have an outcome and do not change: nobody can be in the middle of anything with them.
-    pub(crate) async fn compact(&self, session: SessionId) -> Result<usize, Refusal> {
-        let entries = self.entries(session).await?;
-        let gone = removable(&entries, unix_millis());
-        let gone: Vec<_> = entries.iter().filter(|entry| gone.contains(&entry.seq)).collect();
-        for some in gone.chunks(REMOVED_AT_ONCE) {
-            let txn = some.iter().fold(Txn::new(), |txn, entry| {
-                txn.delete(keys::lineage(session, entry.seq))
-                    .delete(keys::operation(session, &entry.operation))
-            });
-            self.store.txn(txn).await.map_err(unavailable)?;
-        }
-        self.forget(session);
-        metrics::counter!("berth_lineage_entries_removed_total").increment(gone.len() as u64);
-        tracing::debug!(session.id = %session, entries = entries.len(), removed = gone.len(), "lineage compacted");
-        Ok(gone.len())
-    }
-
-    async fn tail(&self, session: SessionId) -> Result<Tail, Refusal> {
-        let known = self
-            .tails
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&session)
-            .copied();
-        match known {
-            Some(tail) if tail.added >= COMPACT_EVERY => {
-                self.compact(session).await?;
-                self.read_tail(session).await
-            }
-            Some(tail) => Ok(tail),
-            None => self.read_tail(session).await,
-        }
-    }
-
-    async fn read_tail(&self, session: SessionId) -> Result<Tail, Refusal> {
-        let entries = self.entries(session).await?;
-        Ok(Tail {
-            seq: entries.last().map_or(0, |entry| entry.seq),
-            entries: entries.len() as u64,
-            added: 0,
-        })
-    }
-
-    fn remember(&self, session: SessionId, seq: u64, before: Tail) {
-        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-        let tail = tails.entry(session).or_insert(before);
-        tail.seq = seq.max(tail.seq);
-        tail.entries += 1;
-        tail.added += 1;
-    }
-
-    /// Forgets what is known of a session; the store is asked again.
-    pub fn forget(&self, session: SessionId) {
-        self.tails
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&session);
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use berth_core::admission::Limits;
 use berth_core::ids::{BrokerId, Epoch, SessionId};
 use berth_core::keys;
+use berth_core::lineage::compact::Room;
 use berth_core::lineage::{Class, LineageEntry, Outcome, Payload};
 use berth_core::record::{
     BrokerRecord, CloseReason, Dialect, FORMAT, Record, SessionRecord, SessionState, UsageRecord,
@@ -68,7 +69,7 @@ impl Cluster {
         let tls = TlsFiles::of_role(self.dir.path(), "broker").client().unwrap();
         let fleet = Fleet::new(Arc::clone(&self.store), Dialer::new(&tls));
         let blobs = Blobs::directory(&self.dir.path().join("blobs")).unwrap();
-        let ledger = Arc::new(Ledger::new(Arc::clone(&self.store), blobs));
+        let ledger = Arc::new(Ledger::new(Arc::clone(&self.store), blobs, 1000));
         let tasks = Tasks::new(Shutdown::new());
         Sessions::new(id, config, Arc::clone(&self.store), fleet, ledger, tasks)
     }
@@ -198,7 +199,7 @@ fn conf_set(session: SessionId, seq: u64) -> LineageEntry {
 async fn i8_a_lineage_is_compacted_in_the_store() {
     let cluster = Cluster::new();
     let blobs = Blobs::directory(&cluster.dir.path().join("blobs")).unwrap();
-    let ledger = Ledger::new(Arc::clone(&cluster.store), blobs);
+    let ledger = Ledger::new(Arc::clone(&cluster.store), blobs, 1000);
     let session = SessionId::for_connect("u", Uuid::from_u128(1));
     for seq in 1..=120 {
         let entry = conf_set(session, seq);
@@ -207,7 +208,7 @@ async fn i8_a_lineage_is_compacted_in_the_store() {
             .put(keys::operation(session, &entry.operation), seq.to_string());
         cluster.store.txn(txn).await.unwrap();
     }
-    assert_eq!(ledger.compact(session).await.unwrap(), 119);
+    assert_eq!(ledger.compact(session, Room::Enough).await.unwrap(), 119);
     let left = ledger.entries(session).await.unwrap();
     assert_eq!(left.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [120]);
     assert!(ledger.recall(session, "op-7").await.unwrap().is_none());
@@ -219,7 +220,7 @@ async fn i8_a_lineage_is_compacted_in_the_store() {
 async fn i2_i8_only_old_blobs_that_nothing_names_are_removed() {
     let cluster = Cluster::new();
     let blobs = Blobs::directory(&cluster.dir.path().join("blobs")).unwrap();
-    let ledger = Ledger::new(Arc::clone(&cluster.store), blobs.clone());
+    let ledger = Ledger::new(Arc::clone(&cluster.store), blobs.clone(), 1000);
     let session = SessionId::for_connect("u", Uuid::from_u128(1));
     let mut named = Vec::new();
     for content in ["request", "answer", "nobody's"] {

@@ -54,8 +54,17 @@ pub(super) fn faults(config: &Config, role: Role) -> Vec<String> {
         let text = format!("{name}: {seconds} is less than {LEAST_LEASE_SECONDS}, the shortest lease");
         fault(seconds < LEAST_LEASE_SECONDS, &text);
     }
-    if config.broker.max_calls == 0 {
-        faults.push("broker.max-calls: 0 serves nobody; leave it out for 10000".to_owned());
+    let least_one = [
+        ("max-calls", config.broker.max_calls as u64, 10_000),
+        ("lineage-entries", config.broker.lineage_entries, 10_000),
+        ("detached-seconds", config.broker.detached_seconds, 300),
+    ];
+    for (name, value, usual) in least_one {
+        if value == 0 {
+            faults.push(format!(
+                "broker.{name}: 0 serves nobody; leave it out for {usual}"
+            ));
+        }
     }
     if role != Role::Agent {
         faults.extend(exposed(config));

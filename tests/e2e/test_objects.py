@@ -2,7 +2,9 @@
 
 import pytest
 from pyspark.errors import PySparkException
+from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql.datasource import DataSource, DataSourceReader
+from pyspark.storagelevel import StorageLevel
 
 
 def source():
@@ -63,7 +65,7 @@ def told(named, work, condition="BERTH.PINNED_STATE_LOST"):
 
 
 def test_handles_of_a_lost_driver(lost, user):
-    """connect#46, #50, #52, #53, #57: what can be made again is there, the rest is told by its name"""
+    """connect#46, #52, #53, #57: what can be made again is there, the rest is told by its name"""
     spark = lost["session"]
     assert spark.range(3).count() == 3
     assert sorted(row.n for row in spark.read.format("squares").load().collect()) == [0, 1, 4, 9]
@@ -82,3 +84,35 @@ def test_handles_of_a_lost_driver(lost, user):
     # What its finalizer sends when a model is forgotten does no harm.
     del lost["model"]
     assert spark.range(4).count() == 4
+
+
+def test_what_was_cached_is_cached_again(up, spark, user):
+    """connect#50: tables, views and frames, with their storage levels"""
+    spark.range(10).createOrReplaceTempView("numbers")
+    spark.sql("cache table numbers")
+    frame = spark.range(20).persist(StorageLevel.DISK_ONLY)
+    assert frame.count() == 20 and spark.catalog.isCached("numbers")
+    up.wait_warm()
+    up.kill_driver(user)
+    assert spark.catalog.isCached("numbers")
+    assert spark.table("numbers").count() == 10 and frame.count() == 20
+    assert (frame.storageLevel.useDisk, frame.storageLevel.useMemory) == (True, False)
+    spark.sql("uncache table numbers")
+    frame.unpersist()
+    up.wait_warm()
+    up.kill_driver(user)
+    assert not spark.catalog.isCached("numbers")
+    assert not frame.storageLevel.useDisk
+
+
+def test_a_resource_profile_is_told_by_its_name(up, spark, user):
+    """connect#61"""
+    requests = TaskResourceRequests().cpus(1)
+    profile = ResourceProfileBuilder().require(requests).build
+    assert profile.id > 0
+    up.wait_warm()
+    up.kill_driver(user)
+    assert spark.range(3).count() == 3
+    session = up.session(owner=user)
+    lost = [row for row in up.ask("explain", session["id"]) if row["kind"] == "pinned"]
+    assert [row["what"] for row in lost] == ["create resource profile"]

@@ -3,8 +3,10 @@
 import uuid
 
 import pytest
+from berth_up import wait_until
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
+from wire import Wire
 
 
 def test_i2_state_is_back_after_an_idle_driver_is_killed_twice(up, spark, user):
@@ -59,3 +61,54 @@ def test_two_users_with_one_session_id_stay_apart(up):
     finally:
         for session in sessions:
             session.stop()
+
+
+def test_i2_a_read_is_killed_before_and_after_its_first_answers(up, spark, user):
+    """connect#62, connect#63: before any response, after progress only, and after the schema"""
+    before_any = spark.sql("select sum(hash(id)) as n from range(100000000)")
+    expected = before_any.collect()
+    wire = Wire(up.endpoints["connect"], user, spark.session_id)
+    for seen in ("none", "progress", "schema"):
+        up.wait_warm()
+        request = wire.plan("select sum(hash(id)) as n from range(400000000)")
+        responses = wire.execute(request)
+        got = []
+        if seen == "none":
+            wait_until(lambda: wire.running(request.operation_id), 60, "the query does not run")
+        else:
+            got = list(until(responses, seen))
+        up.kill_driver(user)
+        got += list(responses)
+        assert sum(each.arrow_batch.row_count for each in got) == 1 and got[-1].HasField("result_complete")
+        assert len([each for each in got if each.HasField("schema")]) == 1
+        assert before_any.collect() == expected
+    wire.close()
+
+
+def until(responses, seen):
+    """Responses up to the first progress, or the schema."""
+    for each in responses:
+        yield each
+        if each.HasField("schema") if seen == "schema" else each.execution_progress.num_inflight_tasks:
+            return
+
+
+def test_i2_a_chunked_batch_goes_on_in_its_middle(up, spark, user):
+    """connect#66: rows larger than a message come in chunks; the driver dies between two of them"""
+    wire = Wire(up.endpoints["connect"], user, spark.session_id)
+    request = wire.plan("select id, repeat(cast(id % 10 as string), 40000000) as pad from range(0, 4, 1, 1)")
+    chunking = request.request_options.add().result_chunking_options
+    chunking.allow_arrow_batch_chunking = True
+    whole = list(wire.execute(request))
+    chunks = [each.arrow_batch for each in whole if each.HasField("arrow_batch")]
+    assert max(chunk.num_chunks_in_batch for chunk in chunks) > 4
+    request.operation_id = str(uuid.uuid4())
+    up.wait_warm()
+    responses = wire.execute(request)
+    got = []
+    while not got or got[-1].arrow_batch.chunk_index != 1:
+        got.append(next(responses))
+    up.kill_driver(user)
+    got += list(responses)
+    assert [each.arrow_batch for each in got if each.HasField("arrow_batch")] == chunks
+    wire.close()

@@ -19,6 +19,31 @@ def test_i2_state_of_every_kind_is_back_after_each_of_two_kills(up, spark, user,
         clone.stop()
 
 
+def test_clones_and_new_sessions_stand_on_their_own(up, spark, user):
+    """connect#55, connect#56: after the loss of both drivers as before it"""
+    spark.range(3).createOrReplaceTempView("v")
+    spark.conf.set("berth.test", "both")
+    clone, fresh = spark.cloneSession(), spark.newSession()
+    clone.range(5).createOrReplaceTempView("v")
+    clone.conf.set("berth.test", "clone")
+    spark.range(7).createOrReplaceTempView("own")
+
+    def seen(session):
+        return [session.catalog.tableExists(name) and session.table(name).count() for name in ("v", "own")]
+
+    def look():
+        return [(seen(each), each.conf.get("berth.test", "none")) for each in (spark, clone, fresh)]
+
+    expected = [([3, 7], "both"), ([5, False], "clone"), ([False, False], "none")]
+    assert look() == expected
+    for lost in (spark, clone):
+        up.wait_warm()
+        up.kill_driver(client_id=lost.session_id)
+    assert look() == expected
+    clone.stop()
+    fresh.stop()
+
+
 def test_what_only_the_lost_driver_had_fails_by_name_and_only_when_used(up, spark, user):
     """connect#51"""
     checkpointed = spark.range(5).localCheckpoint()

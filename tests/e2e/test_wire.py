@@ -49,22 +49,16 @@ def test_status_tells_running_operations_by_the_clients_ids(wire):
     request = wire.plan(ENDLESS)
     stream = wire.execute(request)
 
-    def states():
-        asked = pb.GetStatusRequest(**wire.who)
-        asked.operation_status.operation_ids.append(request.operation_id)
-        return {each.operation_id: each.state for each in wire.stub.GetStatus(asked).operation_statuses}
-
-    running = pb.GetStatusResponse.OperationStatus.OPERATION_STATE_RUNNING
     # Spark loses an interrupt that comes before the first task: its stages are submitted by another thread.
     next(each for each in stream if each.execution_progress.num_inflight_tasks)
-    assert states() == {request.operation_id: running}
+    assert wire.running(request.operation_id)
     asked = pb.InterruptRequest(interrupt_type=pb.InterruptRequest.INTERRUPT_TYPE_OPERATION_ID,
                                 operation_id=request.operation_id, **wire.who)
     assert wire.stub.Interrupt(asked).interrupted_ids == [request.operation_id]
     with pytest.raises(grpc.RpcError) as raised:
         list(stream)
     assert error_of(raised)[0] == "OPERATION_CANCELED"
-    wait_until(lambda: running not in states().values(), 30, "an interrupted operation runs on")
+    wait_until(lambda: not wire.running(request.operation_id), 30, "an interrupted operation runs on")
 
 
 def failing(wire):
@@ -124,6 +118,18 @@ def test_a_session_is_ended_and_its_id_taken_again(up, user):
         list(wire.execute(wire.plan("select * from v")))
     assert error_of(raised)[0] == "TABLE_OR_VIEW_NOT_FOUND"
     wire.stub.ReleaseSession(pb.ReleaseSessionRequest(**wire.who))
+    with pytest.raises(grpc.RpcError) as raised:
+        list(wire.execute(wire.plan("select 1")))
+    assert error_of(raised)[0] == "INVALID_HANDLE.SESSION_CLOSED"
+    wire.close()
+
+
+def test_the_end_of_a_session_whose_driver_was_lost(up, spark, user):
+    """connect#83: after a failover the id is as closed as before one"""
+    up.kill_driver(user)
+    assert spark.range(3).count() == 3
+    wire = Wire(up.endpoints["connect"], user, spark.session_id)
+    wire.end()
     with pytest.raises(grpc.RpcError) as raised:
         list(wire.execute(wire.plan("select 1")))
     assert error_of(raised)[0] == "INVALID_HANDLE.SESSION_CLOSED"

@@ -2,10 +2,12 @@
 
 import threading
 
+import grpc
 import pytest
 from berth_up import wait_until
 from pyspark.errors import PySparkException
 from pyspark.sql.functions import udf
+from wire import Wire, error_of
 
 
 def slow_rows(spark):
@@ -51,6 +53,31 @@ def test_i3_a_write_that_was_running_is_told_to_be_unknown_and_not_run_again(up,
     if spark.catalog.tableExists("w"):
         assert copies(spark, "w") in (0, 1)
     spark.sql("drop table if exists w")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_i3_a_client_that_sends_its_write_again_does_not_write_again(up, spark, user, killed):
+    """connect#68: the answer is lost on its way; with the driver, and without"""
+    spark.sql("drop table if exists w")
+    spark.sql("create table w (n bigint) using parquet")
+    wire = Wire(up.endpoints["connect"], user, spark.session_id)
+    request = wire.plan("")
+    request.plan.command.sql_command.sql = "insert into w select id from range(0, 40000000, 1, 4) where id < 400"
+    stream = wire.execute(request)
+    wait_until(lambda: is_running(up, user), 60, "the write is not recorded")
+    stream.cancel()
+    if killed:
+        up.kill_driver(user)
+    for _ in range(2):
+        if killed:
+            with pytest.raises(grpc.RpcError) as raised:
+                list(wire.execute(request))
+            assert error_of(raised)[0] == "BERTH.OUTCOME_UNKNOWN"
+        else:
+            assert list(wire.execute(request))[-1].HasField("result_complete")
+    assert copies(spark, "w") in ((0, 1) if killed else (1,))
+    spark.sql("drop table w")
+    wire.close()
 
 
 def is_running(up, user):

@@ -4,25 +4,35 @@
 //! unless something that may still live was made in between and could be built on it. What is built on what is not
 //! parsed: an entry in between whose request contains the name, or may contain it, counts.
 
-use std::collections::BTreeSet;
+mod mentions;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Class, LineageEntry, Outcome, Payload};
+use super::{Class, LineageEntry, Outcome};
 use crate::record::UnixMillis;
+use mentions::Mentions;
 
 /// For how long an entry answers a client that comes back: longer than clients try again (10 min).
 const REMEMBERED_MILLIS: u64 = 15 * 60 * 1000;
-/// What a zstd frame begins with: a plan that came compressed cannot be searched.
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// The same for a state change of a session that is short of room. A client that comes back later than this sends
+/// it once more, which does no harm.
+const REMEMBERED_WHEN_SHORT_MILLIS: u64 = 60 * 1000;
+
+/// How much room is left in a lineage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Enough.
+    Enough,
+    /// None: what is removed now makes place for the next entry.
+    Short,
+}
 
 /// The places of entries that neither a rebuild nor a client needs any more. `entries` are in order. The last one
 /// always stays: places are counted on from it.
-pub fn removable(entries: &[LineageEntry], now: UnixMillis) -> BTreeSet<u64> {
+pub fn removable(entries: &[LineageEntry], now: UnixMillis, room: Room) -> BTreeSet<u64> {
     let old: BTreeSet<u64> = entries
         .iter()
-        .filter(|entry| now.saturating_sub(entry.at) >= REMEMBERED_MILLIS)
+        .filter(|entry| now.saturating_sub(entry.at) >= remembered_millis(entry, room))
         .map(|entry| entry.seq)
         .collect();
     let spent = entries
@@ -39,22 +49,30 @@ pub fn removable(entries: &[LineageEntry], now: UnixMillis) -> BTreeSet<u64> {
         .collect()
 }
 
+fn remembered_millis(entry: &LineageEntry, room: Room) -> u64 {
+    match (entry.call.as_str(), entry.class, room) {
+        // Clients have no id by which they could ask for it.
+        ("config", _, _) => 0,
+        (_, Class::State, Room::Short) => REMEMBERED_WHEN_SHORT_MILLIS,
+        _ => REMEMBERED_MILLIS,
+    }
+}
+
 /// The places of entries whose replay would be undone by a later one.
 pub fn superseded(entries: &[LineageEntry]) -> BTreeSet<u64> {
+    let mentions = Mentions::of(entries);
     let mut gone = BTreeSet::new();
-    for (at, entry) in entries.iter().enumerate() {
-        if entry.class != Class::State || entry.key.is_empty() || !has_succeeded(entry) {
+    // By key: the place of the next entry that succeeded.
+    let mut following = BTreeMap::new();
+    for (at, entry) in entries.iter().enumerate().rev() {
+        if entry.key.is_empty() || !has_succeeded(entry) {
             continue;
         }
-        let later = &entries[at + 1..];
-        let next = later
-            .iter()
-            .position(|next| next.key == entry.key && has_succeeded(next));
-        let Some(next) = next else { continue };
-        let between = &later[..next];
-        if !may_be_built_on_itself(&later[next])
-            && !between.iter().any(|between| may_depend(between, &entry.key))
-        {
+        let Some(next) = following.insert(entry.key.as_str(), at) else {
+            continue;
+        };
+        let is_needed = mentions.is_built_on_itself(next) || mentions.any_depends(at + 1..next, &entry.key);
+        if entry.class == Class::State && !is_needed {
             gone.insert(entry.seq);
         }
     }
@@ -73,61 +91,23 @@ fn is_spent(entry: &LineageEntry) -> bool {
 
 /// Recorded `DROP VIEW` statements of views that nothing before them makes.
 fn needless_drops(entries: &[LineageEntry], gone: &BTreeSet<u64>) -> BTreeSet<u64> {
-    let drops = entries.iter().enumerate().filter(|(_, entry)| {
-        entry.class == Class::Write && entry.key.starts_with("view:") && has_succeeded(entry)
-    });
-    let is_needless = |at: usize, drop: &LineageEntry| {
-        let mut before = entries[..at].iter().filter(|entry| !gone.contains(&entry.seq));
-        !before.any(|entry| entry.class == Class::State && (entry.key == drop.key || entry.key.is_empty()))
-    };
-    drops
-        .filter(|(at, drop)| is_needless(*at, drop))
-        .map(|(_, drop)| drop.seq)
-        .collect()
+    let mut needless = BTreeSet::new();
+    let mut made = BTreeSet::new();
+    for entry in entries {
+        let is_drop = entry.class == Class::Write && entry.key.starts_with("view:") && has_succeeded(entry);
+        // What has no key may make anything.
+        if is_drop && !made.contains("") && !made.contains(entry.key.as_str()) {
+            needless.insert(entry.seq);
+        }
+        if entry.class == Class::State && !gone.contains(&entry.seq) {
+            made.insert(entry.key.as_str());
+        }
+    }
+    needless
 }
 
 fn has_succeeded(entry: &LineageEntry) -> bool {
     matches!(entry.outcome, Outcome::Succeeded { .. })
-}
-
-/// Whether replaying `between` may come out differently without the entry with this key.
-fn may_depend(between: &LineageEntry, key: &str) -> bool {
-    let replayed = between.class == Class::State && !matches!(between.outcome, Outcome::Failed { .. });
-    let (kind, name) = key.split_once(':').unwrap_or(("", key));
-    match kind {
-        _ if !replayed => false,
-        // Confs take effect on whatever is made under them, except on other confs that do not spell them out.
-        "conf" => !between.key.starts_with("conf:") || mentions(&between.payload, "${") > 0,
-        _ => mentions(&between.payload, name) > 0,
-    }
-}
-
-/// `v = v.filter(..)`: the name is there once as the view's own, and once more as what it is built on.
-fn may_be_built_on_itself(entry: &LineageEntry) -> bool {
-    let (kind, name) = entry.key.split_once(':').unwrap_or(("", &entry.key));
-    match (entry.class, kind) {
-        (Class::State, "conf") => mentions(&entry.payload, "${") > 0,
-        (Class::State, _) => mentions(&entry.payload, name) > 1,
-        (Class::Write | Class::Read | Class::Pinned, _) => false,
-    }
-}
-
-/// How often a request contains a name; as often as can be where that cannot be told.
-fn mentions(payload: &Payload, name: &str) -> usize {
-    let Payload::Inline(text) = payload else {
-        return usize::MAX;
-    };
-    let Ok(bytes) = BASE64.decode(text) else {
-        return usize::MAX;
-    };
-    let name = name.rsplit('.').next().unwrap_or(name).as_bytes();
-    if name.is_empty() || bytes.windows(ZSTD.len()).any(|window| window == ZSTD) {
-        return usize::MAX;
-    }
-    let found = bytes
-        .windows(name.len())
-        .filter(|window| window.eq_ignore_ascii_case(name));
-    found.count()
 }
 
 #[cfg(test)]

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
 use crate::ids::{Epoch, SessionId};
+use crate::lineage::Payload;
 use crate::lineage::replay::{self, Step};
 
 const LATER: UnixMillis = REMEMBERED_MILLIS;
@@ -37,7 +40,7 @@ fn gone(entries: &[Made<'_>]) -> Vec<u64> {
         .zip(entries)
         .map(|(seq, (class, key, text))| entry(seq, *class, key, text))
         .collect();
-    removable(&entries, LATER).into_iter().collect()
+    removable(&entries, LATER, Room::Enough).into_iter().collect()
 }
 
 #[test]
@@ -75,9 +78,52 @@ fn i2_what_a_client_may_still_ask_for_and_what_is_unknown_stays() {
         entry(1, Class::State, "conf:a", "set a"),
         entry(2, Class::State, "conf:a", "set a"),
     ];
-    assert!(removable(&entries, LATER - 1).is_empty());
+    assert!(removable(&entries, LATER - 1, Room::Enough).is_empty());
     entries[1].outcome = Outcome::Unknown;
-    assert!(removable(&entries, LATER).is_empty());
+    assert!(removable(&entries, LATER, Room::Enough).is_empty());
+}
+
+#[test]
+fn i8_a_lineage_that_is_short_of_room_gives_up_answers_that_may_be_made_again() {
+    let short = |entries: &[LineageEntry], now| {
+        removable(entries, now, Room::Short)
+            .into_iter()
+            .collect::<Vec<_>>()
+    };
+    let mut entries = vec![
+        entry(1, Class::Write, "", "insert"),
+        entry(2, Class::State, "view:v", "select 1"),
+        entry(3, Class::State, "view:v", "select 2"),
+    ];
+    assert!(short(&entries, REMEMBERED_WHEN_SHORT_MILLIS - 1).is_empty());
+    // The write would be run twice if its client sent it again.
+    assert_eq!(short(&entries, REMEMBERED_WHEN_SHORT_MILLIS), [2]);
+    for entry in &mut entries {
+        "config".clone_into(&mut entry.call);
+        "conf:a".clone_into(&mut entry.key);
+    }
+    let at_once: Vec<_> = removable(&entries, 0, Room::Enough).into_iter().collect();
+    assert_eq!(at_once, [1, 2]);
+}
+
+/// Ten thousand entries, each replaced by one five thousand places later: seconds, if it were done pair by pair.
+#[test]
+fn i8_the_longest_lineage_is_read_once() {
+    let entries: Vec<_> = (1..=10_000)
+        .map(|seq| {
+            entry(
+                seq,
+                Class::State,
+                &format!("view:name_{}", seq % 5000),
+                &format!("make {seq}"),
+            )
+        })
+        .collect();
+    let gone = removable(&entries, LATER, Room::Enough);
+    assert_eq!(
+        gone.into_iter().collect::<Vec<_>>(),
+        (1..=5000).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -87,12 +133,17 @@ fn what_cannot_be_searched_counts_as_dependent() {
         entry(2, Class::State, "view:w", "(\u{b5}"),
         entry(3, Class::State, "view:v", "select 2"),
     ];
-    assert_eq!(removable(&entries, LATER).into_iter().collect::<Vec<_>>(), [1]);
+    assert_eq!(
+        removable(&entries, LATER, Room::Enough)
+            .into_iter()
+            .collect::<Vec<_>>(),
+        [1]
+    );
     entries[1].payload = Payload::Blob {
         sha256: String::new(),
         len: 1 << 20,
     };
-    assert!(removable(&entries, LATER).is_empty());
+    assert!(removable(&entries, LATER, Room::Enough).is_empty());
 }
 
 /// A session as far as lineage makes it: confs, and views with what they saw when they were made.
@@ -152,7 +203,7 @@ proptest! {
             .zip(&steps)
             .map(|(seq, (class, key, text))| entry(seq, *class, key, text))
             .collect();
-        let gone = removable(&entries, LATER);
+        let gone = removable(&entries, LATER, Room::Enough);
         let kept: Vec<_> = entries.iter().filter(|entry| !gone.contains(&entry.seq)).cloned().collect();
         prop_assert_eq!(rebuilt(&kept), rebuilt(&entries), "removed {:?}", gone);
     }
