@@ -28,8 +28,8 @@ def jar(tmp_path_factory):
     directory = tmp_path_factory.mktemp("jar")
     source, classes, made = directory / "Doubled.java", directory / "classes", directory / "doubled.jar"
     source.write_text(DOUBLED)
-    jars = Path(pyspark.__file__).parent / "jars" / "*"
-    compiler = ["java", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-cp", str(jars), "-d", str(classes)]
+    (api,) = (Path(pyspark.__file__).parent / "jars").glob("spark-sql-api_*.jar")
+    compiler = ["java", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-cp", str(api), "-d", str(classes)]
     subprocess.run([*compiler, str(source)], check=True)
     with zipfile.ZipFile(made, "w") as archive:
         archive.write(classes / "berth/test/Doubled.class", "berth/test/Doubled.class")

@@ -13,6 +13,7 @@
 //! What follows a fault is in [`super::recourse`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_core::connect::{Classified, Standing};
 use berth_core::lineage::Class;
@@ -30,6 +31,9 @@ use super::operation::Operation;
 use super::recorded::Recorded;
 use super::recourse::Next;
 use super::rewrite::Answer;
+
+/// How long a request that ends the events of queries waits for them to begin.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What to execute.
 #[derive(Debug)]
@@ -72,8 +76,6 @@ pub(crate) struct Execution {
     pub(super) reconnects: u32,
     /// How many drivers were lost under the operation that it may be to blame for.
     pub(super) losses: u32,
-    /// True when it runs on another driver than the one that it began on.
-    pub(super) moved: bool,
 }
 
 impl Execution {
@@ -90,7 +92,6 @@ impl Execution {
             repeated: false,
             reconnects: 0,
             losses: 0,
-            moved: false,
         }
     }
 
@@ -108,6 +109,7 @@ impl Execution {
             .as_ref()
             .is_err_and(|status| errors::is_disconnected(status) || status.code() == Code::Unavailable);
         outbox.finish(end);
+        self.job.operation.set_over();
         if comes_back {
             self.connect.operations.hand_over(&self.job.operation);
         }
@@ -196,24 +198,32 @@ impl Execution {
     async fn attempt(&mut self, start: Start) -> Result<(), Fault> {
         let target = self.target();
         self.job.operation.set_running(Some(target.clone()));
-        let closed = self.job.operation.closed.clone();
-        let mut attempt = Attempt::start(target.clone(), start).await?;
-        loop {
-            let answer = tokio::select! {
-                answer = attempt.next() => answer?,
-                // A driver ends it by itself, unless it was asked to before it ran there.
-                () = closed.cancelled(), if self.moved => {
-                    let _taken_note = target.release().await;
-                    None
-                }
-            };
-            let Some(answer) = answer else {
-                return Ok(());
-            };
+        self.let_events_begin().await;
+        let mut attempt = Attempt::start(target, start).await?;
+        while let Some(answer) = attempt.next().await? {
             self.heard = true;
+            self.job.operation.set_heard(self.job.route.epoch);
             self.reconnects = 0;
             self.last = attempt.last().map(str::to_owned);
             self.deliver(answer).await?;
+        }
+        Ok(())
+    }
+
+    /// A driver that is asked to end what it has not begun answers nothing, and begins it afterwards. After a loss
+    /// both come to the next driver, each when it can.
+    async fn let_events_begin(&self) {
+        if self.job.classified.standing != Standing::ClosesEvents {
+            return;
+        }
+        let (epoch, session) = (self.job.route.epoch, self.job.operation.session);
+        for other in self.connect.operations.of_session(session) {
+            if other.standing == Standing::OpensEvents {
+                let began = tokio::time::timeout(BEGIN_PATIENCE, other.has_answered_in(epoch)).await;
+                if began.is_err() {
+                    tracing::warn!(session.id = %session, operation = other.id, "events of queries do not begin");
+                }
+            }
         }
     }
 

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_core::connect::Standing;
-use berth_core::ids::SessionId;
+use berth_core::ids::{Epoch, SessionId};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::Target;
@@ -33,6 +34,18 @@ pub(crate) struct Operation {
     /// Given when another operation of its session has ended it.
     pub(crate) closed: CancellationToken,
     running: Mutex<Option<Target>>,
+    heard: watch::Sender<Heard>,
+}
+
+/// From where an operation has had an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Heard {
+    /// From no driver yet.
+    Nowhere,
+    /// From the driver of this epoch.
+    In(Epoch),
+    /// Nothing follows.
+    Over,
 }
 
 impl Operation {
@@ -49,6 +62,7 @@ impl Operation {
             interrupted: CancellationToken::new(),
             closed: CancellationToken::new(),
             running: Mutex::new(None),
+            heard: watch::Sender::new(Heard::Nowhere),
         }
     }
 
@@ -68,6 +82,23 @@ impl Operation {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Notes an answer of the driver of this epoch.
+    pub(crate) fn set_heard(&self, epoch: Epoch) {
+        self.heard.send_replace(Heard::In(epoch));
+    }
+
+    /// Notes that nothing follows.
+    pub(crate) fn set_over(&self) {
+        self.heard.send_replace(Heard::Over);
+    }
+
+    /// Waits until the driver of this epoch, or of a later one, has answered, or nothing follows. Cancel-safe.
+    pub(crate) async fn has_answered_in(&self, epoch: Epoch) {
+        // It cannot fail: the sender is here.
+        let mut heard = self.heard.subscribe();
+        let _answered = heard.wait_for(|heard| *heard >= Heard::In(epoch)).await;
     }
 
     /// True while it is not over and no driver has it.

@@ -84,7 +84,6 @@ impl Execution {
             return self.after_reconnect(refused).map(Next::Start);
         }
         self.losses += u32::from(!refused && self.job.classified.standing.is_to_blame());
-        self.moved = true;
         self.reconnects = 0;
         self.after_move(refused).await
     }

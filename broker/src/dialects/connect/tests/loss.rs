@@ -5,6 +5,7 @@ use std::sync::Arc;
 use berth_core::lineage::Outcome;
 use berth_core::record::Cause;
 use berth_core::wire;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::super::errors::error_class;
@@ -167,22 +168,55 @@ async fn what_only_waits_is_not_blamed_for_the_drivers_that_it_outlives() {
 }
 
 #[tokio::test]
-async fn events_that_begin_again_on_a_driver_that_was_told_to_end_them_before_do_end() {
+async fn events_are_ended_on_a_driver_only_after_they_began_there() {
+    let gate = Arc::new(Semaphore::new(0));
     let first = StubDriver::new(listens_then(Step::Die));
-    let ends_nothing = StubDriver::with_endless(listens_then(done().remove(0)), Some(op(1)));
-    let client = replica(&FakeBackend::new(&[first, Arc::clone(&ends_nothing)]));
+    let begin = vec![
+        Step::Wait(Arc::clone(&gate)),
+        Step::Send(answer::LISTENER_EVENTS, ""),
+        done().remove(0),
+    ];
+    let second = StubDriver::new(begin);
+    let backend = FakeBackend::new(&[first, Arc::clone(&second)]);
+    let client = replica(&backend);
     let mut opened = client.execute(&op(1), &events(true)).await.unwrap();
-    for _of_each_driver in 0..2 {
-        opened.message().await.unwrap().unwrap();
+    opened.message().await.unwrap().unwrap();
+    // It waits at the second driver; now comes what is to end it.
+    while second.calls(Rpc::ExecutePlan).is_empty() {
+        tokio::task::yield_now().await;
     }
+    let closed = client.execute(&op(2), &events(false)).await.unwrap();
+    for _other_tasks in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(second.calls(Rpc::ExecutePlan).len(), 1, "it is held back");
+    gate.add_permits(2);
+    all(closed).await.1.unwrap();
+    let (got, end) = all(opened).await;
+    end.unwrap();
+    assert!(got.is_complete());
+    assert_eq!(second.calls(Rpc::ExecutePlan).len(), 2);
+}
+
+#[tokio::test]
+async fn events_that_were_ended_do_not_begin_again() {
+    let gate = Arc::new(Semaphore::new(0));
+    let first = StubDriver::with_endless(listens_then(done().remove(0)), Some(op(1)));
+    let second = StubDriver::new(vec![Step::Wait(gate)]);
+    let client = replica(&FakeBackend::new(&[Arc::clone(&first), Arc::clone(&second)]));
+    let mut opened = client.execute(&op(1), &events(true)).await.unwrap();
+    opened.message().await.unwrap().unwrap();
     all(client.execute(&op(2), &events(false)).await.unwrap())
         .await
         .1
         .unwrap();
+    // The driver has ended them, and dies before it says so.
+    first.kill();
+    first.cut();
     let (got, end) = all(opened).await;
     end.unwrap();
     assert!(got.is_complete());
-    assert_eq!(ends_nothing.calls(Rpc::ReleaseExecute).len(), 1);
+    assert!(second.calls(Rpc::ExecutePlan).is_empty());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::server::Grpc;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
@@ -48,8 +49,9 @@ pub(super) fn done() -> Vec<Step> {
 #[derive(Debug)]
 pub(super) struct StubDriver {
     script: Vec<Step>,
-    /// An operation that sends one message and never ends.
+    /// An operation that sends one message and never ends, until its stream is cut.
     endless: Option<String>,
+    cut: CancellationToken,
     inner: Mutex<Inner>,
 }
 
@@ -73,6 +75,7 @@ impl StubDriver {
         Arc::new(Self {
             script,
             endless,
+            cut: CancellationToken::new(),
             inner,
         })
     }
@@ -83,6 +86,11 @@ impl StubDriver {
 
     pub(super) fn kill(&self) {
         self.lock().dead = true;
+    }
+
+    /// Breaks the stream of the endless operation.
+    pub(super) fn cut(&self) {
+        self.cut.cancel();
     }
 
     pub(super) fn is_dead(&self) -> bool {
@@ -164,9 +172,14 @@ impl StubDriver {
         let operation = wire::last_text(request, execute::OPERATION_ID).unwrap().unwrap();
         let is_endless = self.endless.as_ref() == Some(&operation);
         self.lock().operations.insert(operation);
+        let cut = self.cut.clone();
         let played = self.play(session, server_id, 0);
         if is_endless {
-            return Ok(played.take(1).chain(stream::pending()).boxed());
+            let dies = stream::once(async move {
+                cut.cancelled().await;
+                Err(Status::unavailable("connection reset"))
+            });
+            return Ok(played.take(1).chain(dies).boxed());
         }
         Ok(played)
     }
