@@ -107,7 +107,7 @@ fn refuse(memory_bytes: u64, nodes: &BTreeMap<NodeId, NodeView>) -> Decision {
             ),
         },
         Some(_) => Decision::Queued {
-            reason: format!("no node has {memory_bytes} bytes and a slot free"),
+            reason: format!("no node has {memory_bytes} bytes and a slot free: close a session, or add a node"),
         },
     }
 }

@@ -2,7 +2,6 @@
 
 import pytest
 from pyspark.errors import PySparkException
-from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql.datasource import DataSource, DataSourceReader
 from pyspark.storagelevel import StorageLevel
 
@@ -103,16 +102,3 @@ def test_what_was_cached_is_cached_again(up, spark, user):
     up.kill_driver(user)
     assert not spark.catalog.isCached("numbers")
     assert not frame.storageLevel.useDisk
-
-
-def test_a_resource_profile_is_told_by_its_name(up, spark, user):
-    """connect#61"""
-    requests = TaskResourceRequests().cpus(1)
-    profile = ResourceProfileBuilder().require(requests).build
-    assert profile.id > 0
-    up.wait_warm()
-    up.kill_driver(user)
-    assert spark.range(3).count() == 3
-    session = up.session(owner=user)
-    lost = [row for row in up.ask("explain", session["id"]) if row["kind"] == "pinned"]
-    assert [row["what"] for row in lost] == ["create resource profile"]

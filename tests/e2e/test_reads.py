@@ -99,6 +99,7 @@ def test_i2_a_chunked_batch_goes_on_in_its_middle(up, spark, user):
     request = wire.plan("select id, repeat(cast(id % 10 as string), 40000000) as pad from range(0, 4, 1, 1)")
     chunking = request.request_options.add().result_chunking_options
     chunking.allow_arrow_batch_chunking = True
+    chunking.preferred_arrow_chunk_size = 4 << 20
     whole = list(wire.execute(request))
     chunks = [each.arrow_batch for each in whole if each.HasField("arrow_batch")]
     assert max(chunk.num_chunks_in_batch for chunk in chunks) > 4
