@@ -107,7 +107,9 @@ fn refuse(memory_bytes: u64, nodes: &BTreeMap<NodeId, NodeView>) -> Decision {
             ),
         },
         Some(_) => Decision::Queued {
-            reason: format!("no node has {memory_bytes} bytes and a slot free: close a session, or add a node"),
+            reason: format!(
+                "no node has {memory_bytes} bytes and a slot free: close a session, or add a node"
+            ),
         },
     }
 }
