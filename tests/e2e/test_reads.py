@@ -91,3 +91,25 @@ def until(responses, seen):
         yield each
         if each.HasField("schema") if seen == "schema" else each.execution_progress.num_inflight_tasks:
             return
+
+
+def test_i2_a_chunked_batch_goes_on_in_its_middle(up, spark, user):
+    """connect#66: rows larger than a message come in chunks; the driver dies between two of them"""
+    wire = Wire(up.endpoints["connect"], user, spark.session_id)
+    request = wire.plan("select id, repeat(cast(id % 10 as string), 8000000) as pad from range(0, 8, 1, 1)")
+    chunking = request.request_options.add().result_chunking_options
+    chunking.allow_arrow_batch_chunking = True
+    chunking.preferred_arrow_chunk_size = 2 << 20
+    whole = list(wire.execute(request))
+    chunks = [each.arrow_batch for each in whole if each.HasField("arrow_batch")]
+    assert max(chunk.num_chunks_in_batch for chunk in chunks) >= 3
+    request.operation_id = str(uuid.uuid4())
+    up.wait_warm()
+    responses = wire.execute(request)
+    got = []
+    while not got or got[-1].arrow_batch.chunk_index != 1:
+        got.append(next(responses))
+    up.kill_driver(user)
+    got += list(responses)
+    assert [each.arrow_batch for each in got if each.HasField("arrow_batch")] == chunks
+    wire.close()
