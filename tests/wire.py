@@ -7,6 +7,8 @@ from google.rpc import error_details_pb2, status_pb2
 from pyspark.sql.connect.proto import base_pb2 as pb
 from pyspark.sql.connect.proto import base_pb2_grpc
 
+# Runs until it is stopped.
+ENDLESS = "select count(*) from range(1000000000000) where hash(id) = 7"
 SIZE = [("grpc.max_receive_message_length", 128 << 20)]
 
 

@@ -62,7 +62,7 @@ pub(super) fn faults(config: &Config, role: Role) -> Vec<String> {
     for (name, value, usual) in least_one {
         if value == 0 {
             faults.push(format!(
-                "broker.{name}: 0 serves nobody; leave it out for {usual}"
+                "broker.{name}: 0 is not possible; give 1 or more, or leave it out for {usual}"
             ));
         }
     }

@@ -6,9 +6,8 @@ from berth_up import Up, wait_until
 from google.rpc import error_details_pb2, status_pb2
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from wire import Wire, error_of
+from wire import ENDLESS, Wire, error_of
 
-ENDLESS = "select count(*) from range(1000000000000) where hash(id) = 7"
 ANN, BOB, OPS = "ann-token-0123456789", "bob-token-0123456789", "ops-token-0123456789"
 
 

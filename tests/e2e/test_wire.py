@@ -9,9 +9,7 @@ import grpc
 import pytest
 from berth_up import wait_until
 from pyspark.sql.connect.proto import base_pb2 as pb
-from wire import Wire, error_of
-
-ENDLESS = "select count(*) from range(1000000000000) where hash(id) = 7"
+from wire import ENDLESS, Wire, error_of
 
 
 @pytest.fixture

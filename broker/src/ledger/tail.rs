@@ -1,6 +1,7 @@
 //! Where the lineage of a session ends, and whether it has room for one more entry.
 
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use berth_core::ids::SessionId;
@@ -72,19 +73,17 @@ impl Ledger {
         Err(Refusal::LineageFull { reason })
     }
 
+    fn known_tails(&self) -> MutexGuard<'_, BTreeMap<SessionId, Tail>> {
+        self.tails.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note_full(&self, session: SessionId, tail: Tail) {
         let full_at = Some(Instant::now());
-        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-        tails.insert(session, Tail { full_at, ..tail });
+        self.known_tails().insert(session, Tail { full_at, ..tail });
     }
 
     async fn tail(&self, session: SessionId) -> Result<Tail, Refusal> {
-        let known = self
-            .tails
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&session)
-            .copied();
+        let known = self.known_tails().get(&session).copied();
         match known {
             Some(tail) if tail.added >= COMPACT_EVERY => {
                 self.compact(session, Room::Enough).await?;
@@ -106,7 +105,7 @@ impl Ledger {
     }
 
     pub(super) fn remember(&self, session: SessionId, seq: u64, before: Tail) {
-        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tails = self.known_tails();
         let tail = tails.entry(session).or_insert(before);
         tail.seq = seq.max(tail.seq);
         tail.entries += 1;
@@ -115,9 +114,6 @@ impl Ledger {
 
     /// Forgets what is known of a session; the store is asked again.
     pub fn forget(&self, session: SessionId) {
-        self.tails
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&session);
+        self.known_tails().remove(&session);
     }
 }

@@ -14,8 +14,8 @@ use mentions::Mentions;
 
 /// For how long an entry answers a client that comes back: longer than clients try again (10 min).
 const REMEMBERED_MILLIS: u64 = 15 * 60 * 1000;
-/// The same for a state change of a session that is short of room. A client that comes back later than this sends
-/// it once more, which does no harm.
+/// The same for a state change of a session that is short of room. If its client never heard of it and comes back
+/// later than this, it runs a second time, after what had replaced it: better than to refuse every change until then.
 const REMEMBERED_WHEN_SHORT_MILLIS: u64 = 60 * 1000;
 
 /// How much room is left in a lineage.

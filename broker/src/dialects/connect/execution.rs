@@ -76,13 +76,21 @@ pub(crate) struct Execution {
     pub(super) reconnects: u32,
     /// How many drivers were lost under the operation that it may be to blame for.
     pub(super) losses: u32,
+    /// What the operation is there to end: the streams of events that were open when it came. One that is opened
+    /// as soon as the client knows that these have ended is none of them.
+    closes: Vec<Arc<Operation>>,
 }
 
 impl Execution {
     /// Prepares an execution; nothing runs yet.
     pub(crate) fn new(connect: Arc<Connect>, job: Job, delivery: Delivery) -> Self {
+        let closes = match job.classified.standing {
+            Standing::ClosesEvents => connect.operations.open_events(job.operation.session),
+            Standing::Works | Standing::Waits | Standing::OpensEvents => Vec::new(),
+        };
         Self {
             connect,
+            closes,
             upstream_operation: job.operation.id.clone(),
             last: None,
             job,
@@ -117,15 +125,10 @@ impl Execution {
 
     /// Ends a result for its client when no driver did, and whatever the operation was there to end.
     async fn complete(&mut self) {
-        let (job, connect) = (&self.job, &self.connect);
-        if job.classified.standing == Standing::ClosesEvents {
-            for other in connect.operations.of_session(job.operation.session) {
-                if other.standing == Standing::OpensEvents {
-                    other.closed.cancel();
-                }
-            }
+        for events in &self.closes {
+            events.closed.cancel();
         }
-        if job.reattachable && !self.delivery.is_complete() {
+        if self.job.reattachable && !self.delivery.is_complete() {
             // A client that may reattach does so until it is told that nothing follows.
             let last = Answer::complete(&self.job.operation.id);
             let _released = self.pass(&last).await;
@@ -201,8 +204,10 @@ impl Execution {
         self.let_events_begin().await;
         let mut attempt = Attempt::start(target, start).await?;
         while let Some(answer) = attempt.next().await? {
-            self.heard = true;
-            self.job.operation.set_heard(self.job.route.epoch);
+            if !self.heard {
+                self.heard = true;
+                self.job.operation.set_heard(self.job.route.epoch);
+            }
             self.reconnects = 0;
             self.last = attempt.last().map(str::to_owned);
             self.deliver(answer).await?;
@@ -213,17 +218,15 @@ impl Execution {
     /// A driver that is asked to end what it has not begun answers nothing, and begins it afterwards. After a loss
     /// both come to the next driver, each when it can.
     async fn let_events_begin(&self) {
-        if self.job.classified.standing != Standing::ClosesEvents {
-            return;
-        }
-        let (epoch, session) = (self.job.route.epoch, self.job.operation.session);
-        for other in self.connect.operations.of_session(session) {
-            if other.standing == Standing::OpensEvents {
-                let began = tokio::time::timeout(BEGIN_PATIENCE, other.has_answered_in(epoch)).await;
-                if began.is_err() {
-                    tracing::warn!(session.id = %session, operation = other.id, "events of queries do not begin");
-                }
+        let epoch = self.job.route.epoch;
+        let all_begin = async {
+            for events in &self.closes {
+                events.has_answered_in(epoch).await;
             }
+        };
+        if tokio::time::timeout(BEGIN_PATIENCE, all_begin).await.is_err() {
+            let session = self.job.operation.session;
+            tracing::warn!(session.id = %session, epoch = %epoch, "events of queries do not begin");
         }
     }
 

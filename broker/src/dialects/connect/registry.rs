@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use berth_core::connect::Standing;
 use berth_core::ids::SessionId;
 
 use super::operation::Operation;
@@ -133,6 +134,13 @@ impl Operations {
         let inner = self.lock();
         let of_session = inner.live.get(&session).into_iter().flat_map(HashMap::values);
         of_session.map(Arc::clone).collect()
+    }
+
+    /// The operations of a session that carry the events of streaming queries.
+    pub(crate) fn open_events(&self, session: SessionId) -> Vec<Arc<Operation>> {
+        let mut open = self.of_session(session);
+        open.retain(|operation| operation.standing == Standing::OpensEvents);
+        open
     }
 
     /// Takes out the operations that nobody has attached to for `timeout`.

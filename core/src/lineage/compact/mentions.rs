@@ -14,6 +14,9 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// Begins a reference to a conf.
 const REFERENCE: &str = "${";
 
+/// Words by which SQL refers to what it does not spell: `IDENTIFIER('v' || n)`, `EXECUTE IMMEDIATE`.
+const INDIRECT: [&str; 2] = ["identifier", "immediate"];
+
 /// What the requests of a lineage contain. Places count from 0.
 #[derive(Debug, Default)]
 pub(super) struct Mentions {
@@ -31,7 +34,7 @@ impl Mentions {
     /// Reads all requests once.
     pub(super) fn of(entries: &[LineageEntry]) -> Self {
         let mut names: BTreeSet<String> = entries.iter().filter_map(|entry| name_of(&entry.key)).collect();
-        names.insert(REFERENCE.to_owned());
+        names.extend([REFERENCE].into_iter().chain(INDIRECT).map(str::to_owned));
         let names: Vec<String> = names.into_iter().collect();
         // It takes more than two thousand million bytes of names to fail: then nothing is searched.
         let search = AhoCorasick::builder()
@@ -102,11 +105,12 @@ fn any_in(ascending: &[usize], range: &Range<usize>) -> bool {
     ascending.get(first).is_some_and(|at| *at < range.end)
 }
 
-/// The name that others refer to a key by, in lower case; `None` for confs, and where there is none.
+/// The name that others refer to a key by, in lower case; `None` for confs, and where it cannot be searched for:
+/// beyond ASCII a request may spell it in another case.
 fn name_of(key: &str) -> Option<String> {
     let (kind, name) = key.split_once(':').unwrap_or(("", key));
     let name = name.rsplit('.').next().unwrap_or(name);
-    (kind != "conf" && !name.is_empty()).then(|| name.to_ascii_lowercase())
+    (kind != "conf" && !name.is_empty() && name.is_ascii()).then(|| name.to_ascii_lowercase())
 }
 
 /// How often a request contains each of the names; `None` if it cannot be searched.
@@ -128,5 +132,6 @@ fn count<'a>(
             *found.entry(name.as_str()).or_insert(0) += 1;
         }
     }
-    Some(found)
+    let is_indirect = INDIRECT.iter().any(|word| found.contains_key(word));
+    (!is_indirect).then_some(found)
 }

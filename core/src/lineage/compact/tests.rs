@@ -146,6 +146,17 @@ fn what_cannot_be_searched_counts_as_dependent() {
     assert!(removable(&entries, LATER, Room::Enough).is_empty());
 }
 
+#[test]
+fn i2_what_is_not_spelled_out_counts_as_dependent() {
+    use Class::State;
+    let named = |name: &'static str| (State, name, "select 1");
+    let indirect = (State, "view:w", "select * from identifier('v' || 1)");
+    assert!(gone(&[named("view:v1"), indirect, named("view:v1")]).is_empty());
+    let other_case = (State, "view:w", "select * from \u{c9}T\u{c9}");
+    let accented = named("view:\u{e9}t\u{e9}");
+    assert!(gone(&[accented, other_case, accented]).is_empty());
+}
+
 /// A session as far as lineage makes it: confs, and views with what they saw when they were made.
 #[derive(Debug, Default, PartialEq, Eq, Clone)]
 struct Model {
