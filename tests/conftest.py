@@ -13,7 +13,8 @@ from berth_up import Up  # noqa: E402
 def up(tmp_path_factory):
     sets = ("agent.unresponsive-seconds=10", "agent.profiles.together.share=tenant", "agent.profiles.together.warm=0")
     flags = [part for each in sets for part in ("--set", each)]
-    berth = Up(tmp_path_factory.mktemp("berth"), "--warm", "1", *flags)
+    # The blank is meant: a data directory may have one, and its path goes into options of JVMs.
+    berth = Up(tmp_path_factory.mktemp("a berth"), "--warm", "1", *flags)
     yield berth
     berth.stop()
 

@@ -15,6 +15,7 @@ use crate::driver::preflight::Installation;
 use crate::drivers::Drivers;
 use crate::files::{Durable, private_directory, replace};
 use crate::process::{self, MARK};
+use crate::words::word;
 
 /// Sessions come first: how long after the first ready driver the training begins.
 const CALM: Duration = Duration::from_secs(5);
@@ -114,7 +115,8 @@ async fn train(drivers: &Drivers, name: &ProfileName, id: DriverId) -> std::io::
     let options = confs
         .entry("spark.driver.extraJavaOptions".to_owned())
         .or_default();
-    options.push_str(&format!(" -XX:ArchiveClassesAtExit={}", partial.display()));
+    options.push(' ');
+    options.push_str(&word(&format!("-XX:ArchiveClassesAtExit={}", partial.display())));
     let settings = directory.join("settings.json");
     let content = json!({ "token": token, "confs": confs });
     replace(&settings, content.to_string().as_bytes(), Durable::Process)?;

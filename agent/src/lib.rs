@@ -19,6 +19,7 @@ pub mod reservations;
 mod service;
 mod statements;
 mod tunnel;
+mod words;
 
 use std::fs::File;
 use std::net::SocketAddr;

@@ -19,6 +19,7 @@ use crate::config::{AgentConfig, Catalog};
 use crate::driver::launch::command;
 use crate::files::{Durable, private_directory, replace};
 use crate::process::{self, MARK, Process};
+use crate::words::word;
 
 /// How often the process is looked at.
 const POLL: Duration = Duration::from_millis(500);
@@ -164,14 +165,14 @@ impl Metastore {
 
     fn settings(&self) -> serde_json::Value {
         let directory = self.directory.display();
+        let home = word(&format!("-Dderby.system.home={directory}"));
+        let log = word(&format!("-Dderby.stream.error.file={directory}/derby.log"));
         json!({
             "port": self.port,
             "port_file": self.directory.join("listening"),
             "confs": {
                 "spark.driver.memory": "384m",
-                "spark.driver.extraJavaOptions": format!(
-                    "-Dderby.system.home={directory} -Dderby.stream.error.file={directory}/derby.log"
-                ),
+                "spark.driver.extraJavaOptions": format!("{home} {log}"),
             },
             "hive": {
                 "javax.jdo.option.ConnectionURL": format!("jdbc:derby:;databaseName={directory}/db;create=true"),

@@ -19,6 +19,7 @@ use super::{Driver, Phase, Wire};
 use crate::config::{AgentConfig, ProfileConfig};
 use crate::files::{Durable, private_directory, replace};
 use crate::process::{MARK, Process};
+use crate::words::word;
 
 /// The driver host's files.
 const HOST: [(&str, &str); 12] = [
@@ -269,10 +270,8 @@ fn java_options(given: &str, profile: &ProfileConfig, archive: Option<&Path>) ->
     let mut options = vec!["-XX:+ExitOnOutOfMemoryError".to_owned(), given.to_owned()];
     if let Some(archive) = archive.filter(|_| profile.class_data_sharing) {
         // Another JVM than the one that wrote it starts without it and says nothing.
-        options.push(format!(
-            "-XX:SharedArchiveFile={} -Xshare:auto -Xlog:cds=off -Xlog:cds+dynamic=off",
-            archive.display()
-        ));
+        options.push(word(&format!("-XX:SharedArchiveFile={}", archive.display())));
+        options.push("-Xshare:auto -Xlog:cds=off -Xlog:cds+dynamic=off".to_owned());
     }
     if profile.fast_jit {
         options.push("-XX:TieredStopAtLevel=1".to_owned());
