@@ -23,7 +23,8 @@ class LivySession:
         request = urllib.request.Request(
             self.base + path, data, {"Content-Type": "application/json"}, method=method)
         with urllib.request.urlopen(request, timeout=300) as answer:
-            return json.load(answer)
+            text = answer.read()
+            return json.loads(text) if text else answer.status
 
     def submit(self, code, **more):
         return self.call("POST", f"/{self.id}/statements", {"code": code, **more})["id"]

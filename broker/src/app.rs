@@ -23,8 +23,8 @@ use uuid::Uuid;
 use crate::calls::Calls;
 use crate::config::BrokerConfig;
 use crate::dialects::connect::{Connect, ConnectConfig, service};
+use crate::dialects::livy;
 use crate::dialects::livy::desk::Desk;
-use crate::dialects::livy::{self, LivyConfig};
 use crate::fleet::Fleet;
 use crate::leader::Leader;
 use crate::ledger::Ledger;
@@ -105,7 +105,7 @@ impl Broker {
             Arc::clone(&sessions) as _,
             Arc::clone(&store),
             tasks.clone(),
-            LivyConfig::default(),
+            config.livy.clone(),
         );
         let livy = livy::router(Arc::new(desk))
             .layer(middleware::from_fn(identity::livy))

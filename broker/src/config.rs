@@ -6,6 +6,8 @@ use berth_core::admission::Limits;
 use berth_core::ids::{ProfileName, TenantId};
 use serde::{Deserialize, Serialize};
 
+use crate::dialects::livy::LivyConfig;
+
 /// What a broker needs to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -28,6 +30,8 @@ pub struct BrokerConfig {
     pub lineage_entries: u64,
     /// Seconds for which the record of a session that has ended is kept.
     pub closed_seconds: u64,
+    /// The Livy dialect.
+    pub livy: LivyConfig,
     /// Limits of tenants without limits of their own.
     pub default_limits: Limits,
     /// Limits by tenant.
@@ -53,6 +57,7 @@ impl Default for BrokerConfig {
             detached_seconds: 300,
             lineage_entries: 10_000,
             closed_seconds: 24 * 3600,
+            livy: LivyConfig::default(),
             default_limits: Limits::default(),
             tenants: BTreeMap::new(),
         }

@@ -59,6 +59,23 @@ def test_a_statement_is_cancelled_and_the_session_goes_on(livy):
     assert livy.run("1 + 1") == "2"
 
 
+def test_an_interrupt_cancels_and_a_stop_leaves_a_dead_session(up, livy):
+    """livy#48, #49"""
+    statement = livy.submit("import time; time.sleep(600)")
+    waiting = livy.submit("1")
+    wait_until(lambda: livy.call("GET", f"/{livy.id}/statements/{statement}")["state"] == "running", 60, "not running")
+    assert livy.call("POST", f"/{livy.id}/interrupt") == {"msg": "interrupted"}
+    for each in (statement, waiting):
+        assert wait_until(lambda: livy.ended(each), 60, "not cancelled")["state"] == "cancelled"
+    assert livy.run("1 + 1") == "2"
+    assert livy.call("POST", f"/{livy.id}/connect")["state"] == "idle"
+    driver = up.session(dialect="livy", client_id=str(livy.id))["driver"]
+    assert livy.call("POST", f"/{livy.id}/stop") == 204
+    assert livy.state() == "dead"
+    assert livy.id in [each["id"] for each in livy.call("GET", "")["sessions"]]
+    wait_until(lambda: driver not in [row["id"] for row in up.ask("drivers")], 60, "its driver stays")
+
+
 def test_errors_are_outputs_with_a_traceback(livy):
     output = livy.output(livy.submit("1 / 0"))
     assert (output["status"], output["ename"]) == ("error", "ZeroDivisionError")

@@ -4,8 +4,10 @@
 //! the small trait [`backend::Backend`]. docs/livy.md lists which calls are there.
 
 pub mod backend;
+mod conventions;
 pub mod desk;
 pub mod directory;
+pub mod duration;
 mod handlers;
 pub mod kind;
 pub mod refusal;
@@ -22,13 +24,15 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 use berth_runtime::telemetry::trace;
+use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
 
 use berth_core::ids::TenantId;
 use desk::Desk;
 
 /// Limits and switches of the dialect.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct LivyConfig {
     /// Largest request body, in bytes; JSON escapes count.
     pub max_body_bytes: usize,
@@ -36,6 +40,10 @@ pub struct LivyConfig {
     pub max_code_bytes: usize,
     /// True to let every user use every session, as a Livy without access control does.
     pub open_to_all: bool,
+    /// True to refuse writes without the header `X-Requested-By`, with which a browser's forms cannot come.
+    pub csrf_protection: bool,
+    /// True to tell browsers what Livy 0.9 tells them.
+    pub security_headers: bool,
 }
 
 impl Default for LivyConfig {
@@ -44,6 +52,8 @@ impl Default for LivyConfig {
             max_body_bytes: 1 << 20,
             max_code_bytes: 1 << 20,
             open_to_all: false,
+            csrf_protection: false,
+            security_headers: true,
         }
     }
 }
@@ -60,14 +70,18 @@ pub struct Caller {
 
 /// The dialect's calls.
 pub fn router(desk: Arc<Desk>) -> Router {
-    let limit = DefaultBodyLimit::max(desk.config().max_body_bytes);
-    Router::new()
+    let config = desk.config().clone();
+    let limit = DefaultBodyLimit::max(config.max_body_bytes);
+    let calls = Router::new()
         .route("/version", get(handlers::version))
         .route("/sessions", get(handlers::list).post(handlers::create))
         .route("/sessions/", get(handlers::list).post(handlers::create))
         .route("/sessions/{id}", get(handlers::show).delete(handlers::delete))
         .route("/sessions/{id}/state", get(handlers::state))
         .route("/sessions/{id}/log", get(handlers::log))
+        .route("/sessions/{id}/stop", post(handlers::stop))
+        .route("/sessions/{id}/interrupt", post(handlers::interrupt))
+        .route("/sessions/{id}/connect", post(handlers::connect))
         .route("/sessions/{id}/completion", post(handlers::complete))
         .route(
             "/sessions/{id}/statements",
@@ -78,9 +92,11 @@ pub fn router(desk: Arc<Desk>) -> Router {
             "/sessions/{id}/statements/{statement}/cancel",
             post(handlers::cancel),
         )
+        .route("/metrics/ping", get(handlers::ping))
         .layer(limit)
         .layer(middleware::from_fn(traced))
-        .with_state(desk)
+        .with_state(desk);
+    conventions::around(calls, &config)
 }
 
 /// A call as a span, part of the caller's trace.

@@ -140,6 +140,18 @@ impl Desk {
         }
     }
 
+    /// Ends a session; its entry stays, as one that is dead, for as long as the broker keeps what has ended.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn stop(&self, listed: &Listed) -> Result<(), Refusal> {
+        self.backend.close(listed.session).await?;
+        // One that was not placed yet must not be placed by whoever looks at it next.
+        self.directory
+            .fail(listed.number, "the session was stopped")
+            .await
+    }
+
     /// Ends a session and forgets its id and name.
     ///
     /// # Errors
@@ -167,7 +179,7 @@ impl Desk {
 
     async fn place_now(&self, listed: &Listed) {
         let Err(refusal) = self.backend.seat(listed).await else {
-            return self.close_if_deleted(listed).await;
+            return self.close_if_over(listed).await;
         };
         tracing::warn!(session.id = %listed.session, dialect = "livy", error = %refusal, "session not started");
         // What may work later is tried again when somebody asks for the session.
@@ -179,14 +191,14 @@ impl Desk {
         }
     }
 
-    /// A session can be deleted while it starts; its driver must not stay.
-    async fn close_if_deleted(&self, listed: &Listed) {
-        let gone = matches!(
-            self.directory.find(&listed.number.to_string()).await,
-            Err(Refusal::NoSession(_))
-        );
-        if gone && let Err(error) = self.backend.close(listed.session).await {
-            tracing::warn!(session.id = %listed.session, %error, "deleted session not closed");
+    /// A session can be deleted or stopped while it starts; its driver must not stay.
+    async fn close_if_over(&self, listed: &Listed) {
+        let over = match self.directory.find(&listed.number.to_string()).await {
+            Ok(now) => now.failed.is_some(),
+            Err(error) => matches!(error, Refusal::NoSession(_)),
+        };
+        if over && let Err(error) = self.backend.close(listed.session).await {
+            tracing::warn!(session.id = %listed.session, %error, "a session that is over was not closed");
         }
     }
 }

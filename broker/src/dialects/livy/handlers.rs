@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -104,6 +104,30 @@ pub(super) async fn delete(State(desk): DeskState, by: By, Path(id): Path<String
     let listed = desk.find(&id, name(&by)).await?;
     desk.delete(&listed).await?;
     ok(&json!({ "msg": "deleted" }))
+}
+
+/// Ends a session that stays in the lists.
+pub(super) async fn stop(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
+    let listed = desk.find(&id, name(&by)).await?;
+    desk.stop(&listed).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Livy's own ends the session, whatever its name says.
+pub(super) async fn interrupt(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
+    let listed = desk.find(&id, name(&by)).await?;
+    desk.interrupt(&listed).await?;
+    ok(&json!({ "msg": "interrupted" }))
+}
+
+pub(super) async fn connect(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
+    let listed = desk.find(&id, name(&by)).await?;
+    show_session(&desk, &listed).await
+}
+
+/// For load balancers.
+pub(super) async fn ping() -> &'static str {
+    "pong\n"
 }
 
 pub(super) async fn submit(

@@ -22,6 +22,18 @@ pub enum Refusal {
     /// No such statement.
     #[error("Statement not found")]
     NoStatement,
+    /// No call is there.
+    #[error("there is nothing at {0}; Livy's calls begin with /sessions or /version")]
+    NoPath(String),
+    /// The call does not know this method.
+    #[error("{0} is not a method of this call; see the Allow header")]
+    NoMethod(String),
+    /// A version of the API that does not exist.
+    #[error("No value found for '{0}'")]
+    NoVersion(String),
+    /// The session has ended.
+    #[error("requirement failed: Session isn't active.")]
+    Inactive,
     /// The session belongs to somebody else.
     #[error("session {0} belongs to another user")]
     Forbidden(u32),
@@ -40,8 +52,10 @@ impl Refusal {
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) | Self::Rejected(_) => StatusCode::BAD_REQUEST,
-            Self::NoSession(_) | Self::NoStatement => StatusCode::NOT_FOUND,
+            Self::Malformed(_) | Self::Rejected(_) | Self::Inactive => StatusCode::BAD_REQUEST,
+            Self::NoSession(_) | Self::NoStatement | Self::NoPath(_) => StatusCode::NOT_FOUND,
+            Self::NoMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoVersion(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             // Livy's own status; sparkmagic tries again on it.
             Self::NotReady(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -6,6 +6,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::duration;
 use super::refusal::Refusal;
 
 /// Entries on a page of sessions, and lines of a log, unless asked otherwise.
@@ -78,6 +79,9 @@ impl NewSession {
                     "{field} are not served yet: put them in the profile"
                 )));
             }
+        }
+        for time in [&self.ttl, &self.idle_timeout].into_iter().flatten() {
+            duration::read(time)?;
         }
         match &self.name {
             Some(name) if !is_name(name) => {

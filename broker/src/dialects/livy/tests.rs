@@ -1,5 +1,6 @@
 //! The dialect over HTTP, with a store and a backend in memory.
 
+mod conventions;
 mod fakes;
 
 use axum::body::Body;
@@ -18,11 +19,14 @@ struct House {
 }
 
 fn house(max_body_bytes: usize) -> House {
-    let backend = Arc::new(FakeBackend::default());
-    let config = LivyConfig {
+    house_of(LivyConfig {
         max_body_bytes,
         ..LivyConfig::default()
-    };
+    })
+}
+
+fn house_of(config: LivyConfig) -> House {
+    let backend = Arc::new(FakeBackend::default());
     let tasks = Tasks::new(Shutdown::new());
     let desk = Desk::new(
         Arc::clone(&backend) as _,

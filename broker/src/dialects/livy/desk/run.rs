@@ -195,9 +195,25 @@ impl Desk {
     /// All statements of a session in order.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`].
-    pub async fn statements(&self, listed: &Listed) -> Result<Vec<Statement>, Refusal> {
+    /// [`Refusal::Inactive`] when it has ended, [`Refusal::Unavailable`].
+    pub async fn statements(self: &Arc<Self>, listed: &Listed) -> Result<Vec<Statement>, Refusal> {
+        if self.state(listed).await? == "dead" {
+            return Err(Refusal::Inactive);
+        }
         self.backend.statements(listed.session).await
+    }
+
+    /// Asks every statement that has not ended to stop.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn interrupt(&self, listed: &Listed) -> Result<(), Refusal> {
+        for statement in self.backend.statements(listed.session).await? {
+            if statement.end.is_none() {
+                self.stop_statement(listed, statement.id).await?;
+            }
+        }
+        Ok(())
     }
 
     /// One statement, and what its driver says of it if it has not ended. Settles what a lost broker left open.
@@ -285,6 +301,10 @@ impl Desk {
         let Some(Statement { id, end: None, .. }) = self.one(listed, id).await? else {
             return Ok(());
         };
+        self.stop_statement(listed, id).await
+    }
+
+    async fn stop_statement(&self, listed: &Listed, id: u64) -> Result<(), Refusal> {
         let seat = self.backend.seat(listed).await?;
         match self.backend.cancel(seat, id).await {
             Ok(()) | Err(DriverFault::NoStatement | DriverFault::Lost { .. }) => Ok(()),
