@@ -34,7 +34,7 @@ use desk::Desk;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct LivyConfig {
-    /// Largest request body, in bytes; JSON escapes count.
+    /// Largest request body, in bytes, unpacked; JSON escapes count.
     pub max_body_bytes: usize,
     /// Largest code of a statement, in bytes. Not above the body's limit.
     pub max_code_bytes: usize,

@@ -2,7 +2,7 @@
 //! against cross-site requests, the headers for browsers, and errors where no call is.
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::header::{
@@ -44,7 +44,11 @@ pub(super) fn around(calls: Router, config: &LivyConfig) -> Router {
         calls
     };
     let calls = calls.layer(CompressionLayer::new().gzip(true).deflate(true));
-    calls.layer(middleware::from_fn_with_state(config.security_headers, security))
+    if config.security_headers {
+        calls.layer(middleware::from_fn(security))
+    } else {
+        calls
+    }
 }
 
 async fn nothing_here(request: Request) -> Refusal {
@@ -82,13 +86,11 @@ async fn csrf(request: Request, next: Next) -> Response {
     }
 }
 
-async fn security(State(wanted): State<bool>, request: Request, next: Next) -> Response {
+async fn security(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    if wanted {
-        for (name, value) in SECURITY {
-            let headers = response.headers_mut();
-            headers.entry(name).or_insert(HeaderValue::from_static(value));
-        }
+    for (name, value) in SECURITY {
+        let headers = response.headers_mut();
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }

@@ -39,7 +39,7 @@ pub struct Listed {
     pub kind: Kind,
     /// What its client asked for.
     pub request: NewSession,
-    /// Why it could not be started, if so.
+    /// Why it is dead, if it could not be started or was stopped.
     pub failed: Option<String>,
 }
 
@@ -176,7 +176,7 @@ impl Directory {
         }
     }
 
-    /// Writes down why a session could not be started. Nothing happens if it is gone.
+    /// Writes down why a session is dead. The first reason stays; nothing happens if the session is gone.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
@@ -184,6 +184,9 @@ impl Directory {
         let Some((mut listed, revision)) = self.by_number(number).await? else {
             return Ok(());
         };
+        if listed.failed.is_some() {
+            return Ok(());
+        }
         listed.failed = Some(reason.chars().take(1000).collect());
         let key = id_key(number);
         let txn = Txn::new()

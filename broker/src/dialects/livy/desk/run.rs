@@ -196,8 +196,8 @@ impl Desk {
     ///
     /// # Errors
     /// [`Refusal::Inactive`] when it has ended, [`Refusal::Unavailable`].
-    pub async fn statements(self: &Arc<Self>, listed: &Listed) -> Result<Vec<Statement>, Refusal> {
-        if self.state(listed).await? == "dead" {
+    pub async fn statements(&self, listed: &Listed) -> Result<Vec<Statement>, Refusal> {
+        if listed.failed.is_some() || self.backend.phase(listed.session).await? == Phase::Closed {
             return Err(Refusal::Inactive);
         }
         self.backend.statements(listed.session).await

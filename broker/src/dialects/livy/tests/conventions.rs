@@ -159,6 +159,8 @@ async fn a_stopped_session_stays_in_the_list_and_is_dead() {
     let (status, body) = house.post("/sessions/0/stop", Value::Null).await;
     assert_eq!((status, body), (StatusCode::NO_CONTENT, Value::Null));
     assert_eq!(house.get("/sessions/0/state").await.1["state"], "dead");
+    let (_, log) = house.get("/sessions/0/log").await;
+    assert_eq!(log["log"], json!(["the session was stopped"]));
     assert_eq!(house.get("/sessions").await.1["total"], 1);
     let (status, answer) = house.get("/sessions/0/statements").await;
     assert_eq!(
