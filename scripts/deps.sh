@@ -7,6 +7,8 @@ mkdir -p "$cache"
 
 packages=()
 command -v protoc >/dev/null || packages+=(protobuf-compiler)
+# The descriptors that etcd's own include; Debian only recommends them beside the compiler.
+[ -f /usr/include/google/protobuf/descriptor.proto ] || packages+=(libprotobuf-dev)
 command -v java >/dev/null || packages+=(openjdk-17-jre-headless)
 command -v etcd >/dev/null || packages+=(etcd-server)
 command -v ip >/dev/null || packages+=(iproute2)
