@@ -45,18 +45,22 @@ pub(crate) async fn run(role: Role, layers: &Layers) -> anyhow::Result<()> {
     let config = Config::load(layers, role)?;
     let telemetry = telemetry::init(&config.telemetry, service_name(role))?;
     let mut signals = Signals::new()?;
+    let mut process = Process::new();
     let started = tokio::select! {
-        started = start(role, config, &telemetry) => started?,
-        // Nothing is served yet: what was begun ends with the process or with its lease.
-        _ = signals.next() => return Ok(()),
+        started = process.start(role, config, &telemetry) => started.map(|()| true),
+        _ = signals.next() => Ok(false),
     };
-    let wish = match signals.next().await {
-        Wish::Leave if role == Role::Agent => Wish::Leave,
-        Wish::Leave | Wish::Stop => Wish::Stop,
+    let wish = match started {
+        Ok(true) => match signals.next().await {
+            Wish::Leave if role == Role::Agent => Wish::Leave,
+            Wish::Leave | Wish::Stop => Wish::Stop,
+        },
+        // Nothing was served yet: what was begun has no use to anybody.
+        Ok(false) | Err(_) => Wish::Stop,
     };
-    started.end(wish, signals).await;
+    process.end(wish, signals).await;
     telemetry.shutdown(FLUSH).await;
-    Ok(())
+    started.map(drop)
 }
 
 fn service_name(role: Role) -> &'static str {
@@ -67,57 +71,51 @@ fn service_name(role: Role) -> &'static str {
     }
 }
 
-async fn start(role: Role, config: Config, telemetry: &Telemetry) -> anyhow::Result<Process> {
-    let config = parts::prepare(config, role)?;
-    let bound = Doors::bind(&config, role).await?;
-    let addresses = bound.addresses()?;
-    let store = parts::open_store(&config, role).await?;
-    let shutdown = Shutdown::new();
-    let (doors, readiness) = (Tasks::new(shutdown.child()), Readiness::default());
-    let keep = |tls: Arc<Tls>| {
-        tls.keep_fresh(&doors);
-        tls
-    };
-    let agent = match bound.agent {
-        Some(listener) => {
-            let tls = keep(parts::agent_tls(&config, role)?);
-            let agent = parts::start_agent(&config, &store, listener, &tls, &shutdown).await?;
-            readiness.add("agent", agent.readiness());
-            Some(agent)
-        }
-        None => None,
-    };
-    let broker = match bound.clients {
-        Some(clients) => {
-            let tls = keep(parts::peer_tls(&config)?);
-            let broker = parts::start_broker(&config, &addresses, store, &tls, &shutdown).await?;
-            readiness.add("broker", broker.readiness());
-            let locks = doors::Locks::of(&config, &doors)?;
-            doors::serve(
-                "connect",
-                clients.connect,
-                broker.connect_routes(),
-                &locks,
-                &doors,
-            );
-            doors::serve("livy", clients.livy, broker.livy_routes(), &locks, &doors);
-            Some(broker)
-        }
-        None => None,
-    };
-    telemetry.recorder().keep_up(&doors);
-    let pages = admin::routes(telemetry.recorder().clone(), readiness);
-    listen::serve("admin", bound.admin, pages, &doors);
-    doors::announce(&config, role, &addresses)?;
-    Ok(Process {
-        shutdown,
-        doors,
-        broker,
-        agent,
-    })
-}
-
 impl Process {
+    fn new() -> Self {
+        let shutdown = Shutdown::new();
+        Self {
+            doors: Tasks::new(shutdown.child()),
+            shutdown,
+            broker: None,
+            agent: None,
+        }
+    }
+
+    /// Starts the parts of a role. What has begun when this fails, or is dropped, is for [`Process::end`].
+    async fn start(&mut self, role: Role, config: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
+        let config = parts::prepare(config, role)?;
+        let bound = Doors::bind(&config, role).await?;
+        let addresses = bound.addresses()?;
+        let store = parts::open_store(&config, role).await?;
+        let readiness = Readiness::default();
+        if let Some(listener) = bound.agent {
+            let tls = self.kept(parts::agent_tls(&config, role)?);
+            let agent = parts::start_agent(&config, &store, listener, &tls, &self.shutdown).await?;
+            readiness.add("agent", agent.readiness());
+            self.agent = Some(agent);
+        }
+        if let Some(clients) = bound.clients {
+            let tls = self.kept(parts::peer_tls(&config)?);
+            let broker = parts::start_broker(&config, &addresses, store, &tls, &self.shutdown).await?;
+            readiness.add("broker", broker.readiness());
+            let (locks, doors) = (doors::Locks::of(&config, &self.doors)?, &self.doors);
+            doors::serve("connect", clients.connect, broker.connect_routes(), &locks, doors);
+            doors::serve("livy", clients.livy, broker.livy_routes(), &locks, doors);
+            self.broker = Some(broker);
+        }
+        telemetry.recorder().keep_up(&self.doors);
+        let pages = admin::routes(telemetry.recorder().clone(), readiness);
+        listen::serve("admin", bound.admin, pages, &self.doors);
+        doors::announce(&config, role, &addresses)
+    }
+
+    /// Certificates that are read again when they change.
+    fn kept(&self, tls: Arc<Tls>) -> Arc<Tls> {
+        tls.keep_fresh(&self.doors);
+        tls
+    }
+
     /// 1. stop accepting and let calls finish; 2. end the broker, which gives its record back; 3. end or leave the
     ///    drivers. A second signal ends what still runs at once.
     async fn end(self, wish: Wish, mut signals: Signals) {

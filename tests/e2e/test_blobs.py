@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import urllib.request
+from pathlib import Path
 
 import pytest
 from pyspark.errors import PySparkException
@@ -70,6 +71,19 @@ def imported(spark, name):
     return spark.range(1).select(udf(value, "string")("id")).first()[0]
 
 
+def mentioning(path):
+    """Processes that have this path in their command line."""
+    found = []
+    for commandline in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = commandline.read_text(errors="replace")
+        except OSError:
+            continue  # It has just ended.
+        if path in words:
+            found.append(words.replace("\0", " "))
+    return found
+
+
 def session(berth, user):
     berth.wait_warm()
     made = SparkSession.builder.remote(f"{berth.url}/;user_id={user}").create()
@@ -85,6 +99,7 @@ def test_an_artifact_on_s3_survives_its_driver(bucket, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "guessed")
     with pytest.raises(RuntimeError, match="check the place in .blobs., and Berth's credentials"):
         Up(tmp_path / "refused", *flags)
+    assert not mentioning(str(tmp_path / "refused")), "what it had begun is left running"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     berth = Up(tmp_path / "berth", "--warm", "1", *flags)
     try:
