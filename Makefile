@@ -6,6 +6,9 @@ export BERTH_PYTHON ?= $(CACHE)/venv-43/bin/python
 export BERTH_BIN ?= $(CARGO_TARGET_DIR)/debug/berth
 export BERTH_WEED ?= $(CACHE)/venv-tools/bin/weed
 
+# One archive of Spark's classes for all the nodes that tests start: each would make its own.
+test interop: export BERTH__AGENT__CLASS_ARCHIVES ?= $(CACHE)/class-archives
+
 .PHONY: help deps build up demo check deny test interop bench
 help: ## Lists the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'

@@ -12,9 +12,11 @@ from berth_up import Up  # noqa: E402
 @pytest.fixture(scope="session")
 def up(tmp_path_factory):
     sets = ("agent.unresponsive-seconds=10", "agent.profiles.together.share=tenant", "agent.profiles.together.warm=0")
-    flags = [part for each in sets for part in ("--set", each)]
     # The blank is meant: a data directory may have one, and its path goes into options of JVMs.
-    berth = Up(tmp_path_factory.mktemp("a berth"), "--warm", "1", *flags)
+    data = tmp_path_factory.mktemp("a berth")
+    # The archive of classes too is made there, where other tests share one.
+    flags = [part for each in (*sets, f"agent.class-archives={data}/classes") for part in ("--set", each)]
+    berth = Up(data, "--warm", "1", *flags)
     yield berth
     berth.stop()
 

@@ -38,7 +38,7 @@ impl Archive {
         let profile = config.profiles.iter().find(|(_, profile)| wants(profile));
         let name = format!("{}.jsa", installation.fingerprint()?);
         Ok(Self {
-            path: config.state_dir.join("class-archives").join(name),
+            path: std::path::absolute(config.class_archives().join(name))?,
             profile: profile.map(|(name, _)| name.clone()),
         })
     }
@@ -106,10 +106,12 @@ async fn train(drivers: &Drivers, name: &ProfileName, id: DriverId) -> std::io::
         return Ok(false);
     };
     let archive = drivers.archive().path.clone();
-    let directory = archive.with_extension("training");
+    let directory = config.state_dir.join("class-training");
     let scratch = directory.join("local");
     private_directory(&scratch)?;
-    let partial = archive.with_extension("partial");
+    private_directory(&config.class_archives())?;
+    // Other agents may train for the same place.
+    let partial = archive.with_extension(format!("{id}.partial"));
     let (token, node) = (random_token(), drivers.node());
     let mut confs = confs(config, profile, &Default::default(), &node, &scratch, &token, id);
     let options = confs
@@ -128,6 +130,8 @@ async fn train(drivers: &Drivers, name: &ProfileName, id: DriverId) -> std::io::
         .status()
         .await?;
     if !status.success() || !partial.exists() {
+        // Absent if the JVM never wrote it.
+        let _absent = std::fs::remove_file(&partial);
         return Err(std::io::Error::other(format!(
             "the training driver ended with {status}, see {}",
             directory.join("training.log").display()

@@ -34,6 +34,9 @@ pub struct AgentConfig {
     pub python: PathBuf,
     /// The Java of drivers; `JAVA_HOME` of the agent, or `java` on its path, if absent.
     pub java_home: Option<PathBuf>,
+    /// Where archives of Spark's classes are kept: below `state_dir` if absent. Agents of one machine and user may
+    /// share the place. Whoever can write there can run code in drivers.
+    pub class_archives: Option<PathBuf>,
     /// Where tables are known.
     pub catalog: Catalog,
     /// Recipes for drivers; one with the name `default` if none is given.
@@ -128,6 +131,7 @@ impl AgentConfig {
             labels: BTreeMap::new(),
             python,
             java_home: None,
+            class_archives: None,
             catalog: Catalog::default(),
             profiles: BTreeMap::new(),
         }
@@ -136,6 +140,12 @@ impl AgentConfig {
     /// The lease's time to live.
     pub fn lease_ttl(&self) -> Duration {
         Duration::from_secs(self.lease_seconds.max(3))
+    }
+
+    /// Where archives of classes are kept.
+    pub(crate) fn class_archives(&self) -> PathBuf {
+        let own = || self.state_dir.join("class-archives");
+        self.class_archives.clone().unwrap_or_else(own)
     }
 
     /// Where the tables of drivers are kept.
