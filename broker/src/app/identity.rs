@@ -51,7 +51,11 @@ pub(super) async fn livy(mut request: Request, next: Next) -> Response {
         Err(reason) => return Refusal::Rejected(reason).into_response(),
         Ok(None) => {}
         Ok(Some(Known { user, tenant })) => {
-            request.extensions_mut().insert(livy::Caller { user, tenant });
+            request.extensions_mut().insert(livy::Caller {
+                user,
+                tenant,
+                ..livy::Caller::default()
+            });
         }
     }
     next.run(request).await

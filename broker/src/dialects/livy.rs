@@ -3,6 +3,7 @@
 //! [`router`] answers the calls, [`desk`] does what they ask for, and what it needs of the rest of the broker is
 //! the small trait [`backend::Backend`]. docs/livy.md lists which calls are there.
 
+pub mod access;
 pub mod backend;
 mod conventions;
 pub mod desk;
@@ -27,6 +28,7 @@ use berth_runtime::telemetry::trace;
 use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
 
+use access::Users;
 use berth_core::ids::TenantId;
 use desk::Desk;
 
@@ -40,6 +42,18 @@ pub struct LivyConfig {
     pub max_code_bytes: usize,
     /// True to let every user use every session, as a Livy without access control does.
     pub open_to_all: bool,
+    /// True to show every user that others' sessions are there, without their logs, as Livy's access control does.
+    pub show_to_all: bool,
+    /// Users who may call.
+    pub allowed_users: Users,
+    /// Users who may read every session.
+    pub view_users: Users,
+    /// Users who may use and end every session.
+    pub modify_users: Users,
+    /// Users who may do everything, and act for others.
+    pub superusers: Users,
+    /// True to heed `doAs` and `proxyUser`.
+    pub impersonation: bool,
     /// True to refuse writes without the header `X-Requested-By`, with which a browser's forms cannot come.
     pub csrf_protection: bool,
     /// True to tell browsers what Livy 0.9 tells them.
@@ -52,6 +66,12 @@ impl Default for LivyConfig {
             max_body_bytes: 1 << 20,
             max_code_bytes: 1 << 20,
             open_to_all: false,
+            show_to_all: false,
+            allowed_users: Users::all(),
+            view_users: Users::default(),
+            modify_users: Users::default(),
+            superusers: Users::default(),
+            impersonation: false,
             csrf_protection: false,
             security_headers: true,
         }
@@ -66,6 +86,15 @@ pub struct Caller {
     pub user: String,
     /// The user's tenant; `None` for the default one.
     pub tenant: Option<TenantId>,
+    /// The user that the call acts for, if it may and names one.
+    pub acts_for: Option<String>,
+}
+
+impl Caller {
+    /// Whose rights count.
+    pub fn effective(&self) -> &str {
+        self.acts_for.as_deref().unwrap_or(&self.user)
+    }
 }
 
 /// The dialect's calls.

@@ -1,6 +1,8 @@
 //! Livy's conventions of HTTP, the same around every call: compressed bodies, the version in `Accept`, the header
 //! against cross-site requests, the headers for browsers, and errors where no call is.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
@@ -12,8 +14,8 @@ use http::{HeaderName, HeaderValue, Method};
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 
-use super::LivyConfig;
 use super::refusal::Refusal;
+use super::{LivyConfig, access};
 
 const VENDOR: &str = "application/vnd.livy.v";
 const VERSION: &str = "0.1";
@@ -37,7 +39,11 @@ pub(super) fn around(calls: Router, config: &LivyConfig) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(inflate)
-        .layer(middleware::from_fn(version));
+        .layer(middleware::from_fn(version))
+        .layer(middleware::from_fn_with_state(
+            Arc::new(config.clone()),
+            access::admit,
+        ));
     let calls = if config.csrf_protection {
         calls.layer(middleware::from_fn(csrf))
     } else {

@@ -11,6 +11,7 @@ use berth_runtime::tasks::Tasks;
 use berth_store::StoreRef;
 use uuid::Uuid;
 
+use super::access::Right;
 use super::backend::{Backend, Phase};
 use super::directory::{Directory, Listed};
 use super::kind::Kind;
@@ -60,10 +61,14 @@ impl Desk {
     pub async fn create(self: &Arc<Self>, request: NewSession, caller: Caller) -> Result<Listed, Refusal> {
         request.check()?;
         let kind = request.kind.as_deref().map_or(Ok(Kind::Shared), str::parse)?;
+        let wanted = caller.acts_for.as_deref().or(request.proxy_user.as_deref());
+        let wanted = wanted.or(Some(&caller.user));
+        let proxy_user = self.config.acts_for(&caller.user, wanted)?;
         let listed = Listed {
             format: FORMAT,
             number: 0,
             session: SessionId::new(Uuid::now_v7()),
+            proxy_user,
             owner: caller.user,
             tenant: caller.tenant,
             kind,
@@ -76,26 +81,40 @@ impl Desk {
         Ok(listed)
     }
 
-    /// Finds a session for a caller who may use it.
+    /// Finds a session for a user who may use and end it.
     ///
     /// # Errors
     /// [`Refusal::NoSession`], [`Refusal::Forbidden`].
-    pub async fn find(&self, segment: &str, caller: &str) -> Result<Listed, Refusal> {
+    pub async fn find(&self, segment: &str, user: &str) -> Result<Listed, Refusal> {
+        self.find_for(segment, user, Right::Modify).await
+    }
+
+    /// Finds a session for a user who has a right to it.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSession`], [`Refusal::Forbidden`].
+    pub async fn find_for(&self, segment: &str, user: &str, right: Right) -> Result<Listed, Refusal> {
         let listed = self.directory.find(segment).await?;
-        if self.config.open_to_all || listed.owner == caller {
+        if self.may(&listed, user, right) {
             Ok(listed)
         } else {
             Err(Refusal::Forbidden(listed.number))
         }
     }
 
-    /// The sessions that a caller may use, in creation order.
+    /// True if a user has a right to a session.
+    pub fn may(&self, listed: &Listed, user: &str, right: Right) -> bool {
+        let proxy_user = listed.proxy_user.as_deref();
+        self.config.may(user, right, &listed.owner, proxy_user)
+    }
+
+    /// The sessions that a user may look at, in creation order.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    pub async fn all(&self, caller: &str) -> Result<Vec<Listed>, Refusal> {
+    pub async fn all(&self, user: &str) -> Result<Vec<Listed>, Refusal> {
         let mut all = self.directory.all().await?;
-        all.retain(|listed| self.config.open_to_all || listed.owner == caller);
+        all.retain(|listed| self.may(listed, user, Right::Look));
         Ok(all)
     }
 

@@ -35,6 +35,9 @@ pub struct Listed {
     /// The owner's tenant; `None` for the default one.
     #[serde(default)]
     pub tenant: Option<TenantId>,
+    /// Whom it runs as, with impersonation; that user may use it too.
+    #[serde(default)]
+    pub proxy_user: Option<String>,
     /// Its kind.
     pub kind: Kind,
     /// What its client asked for.

@@ -11,6 +11,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Caller;
+use super::access::Right;
 use super::desk::Desk;
 use super::directory::Listed;
 use super::kind::Kind;
@@ -24,7 +25,7 @@ type DeskState = State<Arc<Desk>>;
 type By = Option<Extension<Caller>>;
 
 fn name(by: &By) -> &str {
-    by.as_ref().map_or("", |Extension(caller)| &caller.user)
+    by.as_ref().map_or("", |Extension(caller)| caller.effective())
 }
 
 fn ok(value: &Value) -> Answer {
@@ -71,19 +72,22 @@ pub(super) async fn create(State(desk): DeskState, by: By, body: Result<Bytes, B
     Ok(view::created(&view::session(&listed, "starting", &[]), &location))
 }
 
-async fn show_session(desk: &Arc<Desk>, listed: &Listed) -> Answer {
+async fn show_session(desk: &Arc<Desk>, listed: &Listed, user: &str) -> Answer {
     let state = desk.state(listed).await?;
-    let log = desk.log(listed).await?;
+    let log = match desk.may(listed, user, Right::View) {
+        true => desk.log(listed).await?,
+        false => Vec::new(),
+    };
     ok(&view::session(listed, state, &log))
 }
 
 pub(super) async fn show(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
-    let listed = desk.find(&id, name(&by)).await?;
-    show_session(&desk, &listed).await
+    let listed = desk.find_for(&id, name(&by), Right::Look).await?;
+    show_session(&desk, &listed, name(&by)).await
 }
 
 pub(super) async fn state(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
-    let listed = desk.find(&id, name(&by)).await?;
+    let listed = desk.find_for(&id, name(&by), Right::Look).await?;
     let state = desk.state(&listed).await?;
     ok(&json!({ "id": listed.number, "state": state }))
 }
@@ -95,7 +99,7 @@ pub(super) async fn log(
     Query(range): Query<Range>,
 ) -> Answer {
     let (from, size) = (range.from()?.unwrap_or(-1), range.size()?.unwrap_or(PAGE));
-    let listed = desk.find(&id, name(&by)).await?;
+    let listed = desk.find_for(&id, name(&by), Right::View).await?;
     let lines = desk.log(&listed).await?;
     ok(&view::log(listed.number, lines, from, size))
 }
@@ -122,7 +126,7 @@ pub(super) async fn interrupt(State(desk): DeskState, by: By, Path(id): Path<Str
 
 pub(super) async fn connect(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
     let listed = desk.find(&id, name(&by)).await?;
-    show_session(&desk, &listed).await
+    show_session(&desk, &listed, name(&by)).await
 }
 
 /// For load balancers.
@@ -160,7 +164,7 @@ pub(super) async fn statements(
     Query(range): Query<Range>,
 ) -> Answer {
     let (from, size) = (range.from()?.unwrap_or(0), range.size()?.unwrap_or(i64::MAX));
-    let listed = desk.find(&id, name(&by)).await?;
+    let listed = desk.find_for(&id, name(&by), Right::View).await?;
     let mut all = desk.statements(&listed).await?;
     let total = all.len();
     if range.is_descending() {
@@ -179,7 +183,7 @@ pub(super) async fn statement(
     Path((id, statement)): Path<(String, String)>,
 ) -> Answer {
     let number = integer(&statement)?;
-    let listed = desk.find(&id, name(&by)).await?;
+    let listed = desk.find_for(&id, name(&by), Right::View).await?;
     let (statement, live) = desk.statement(&listed, number).await?;
     ok(&statement.show(live.as_ref()))
 }

@@ -37,6 +37,17 @@ pub enum Refusal {
     /// The session belongs to somebody else.
     #[error("session {0} belongs to another user")]
     Forbidden(u32),
+    /// The caller may not call at all.
+    #[error("User not authorised to use Livy: '{0}' is not among broker.livy.allowed-users")]
+    NotAllowed(String),
+    /// The caller may not act for somebody else.
+    #[error("User '{user}' not allowed to impersonate 'Some({wanted})'.")]
+    Impersonation {
+        /// The caller.
+        user: String,
+        /// For whom they want to act.
+        wanted: String,
+    },
     /// The session exists but cannot run statements now.
     #[error("Session is in state {0}")]
     NotReady(&'static str),
@@ -56,7 +67,7 @@ impl Refusal {
             Self::NoSession(_) | Self::NoStatement | Self::NoPath(_) => StatusCode::NOT_FOUND,
             Self::NoMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoVersion(_) => StatusCode::NOT_ACCEPTABLE,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::NotAllowed(_) | Self::Impersonation { .. } => StatusCode::FORBIDDEN,
             // Livy's own status; sparkmagic tries again on it.
             Self::NotReady(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,

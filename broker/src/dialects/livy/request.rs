@@ -18,7 +18,7 @@ pub const PAGE: i64 = 100;
 pub struct NewSession {
     /// "pyspark", "sql" or "shared".
     pub kind: Option<String>,
-    /// Whom to run as. Ignored, as by a Livy without impersonation.
+    /// Whom to run as, if impersonation is on.
     pub proxy_user: Option<String>,
     /// Jars.
     #[serde(deserialize_with = "or_default")]

@@ -1,5 +1,6 @@
 //! The dialect over HTTP, with a store and a backend in memory.
 
+mod access;
 mod conventions;
 mod fakes;
 
@@ -50,7 +51,7 @@ impl House {
         let mut request = Request::builder().method(method).uri(path).body(body).unwrap();
         request.extensions_mut().insert(Caller {
             user: user.to_owned(),
-            tenant: None,
+            ..Caller::default()
         });
         let response = self.app.clone().oneshot(request).await.unwrap();
         let status = response.status();

@@ -38,7 +38,7 @@ pub(super) fn session(listed: &Listed, state: &str, log: &[String]) -> Value {
         "name": request.name,
         "appId": null,
         "owner": owner,
-        "proxyUser": null,
+        "proxyUser": listed.proxy_user,
         "state": state,
         "kind": listed.kind,
         "appInfo": { "driverLogUrl": null, "sparkUiUrl": null, "executorLogUrls": null },
