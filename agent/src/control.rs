@@ -165,6 +165,7 @@ async fn hear(driver: &Arc<Driver>, message: FromHost, drivers: &Arc<Drivers>) -
         // An error ends the connection; the host keeps the result and tells it again on the next one.
         FromHost::Result(result) => {
             let id = result.id.clone();
+            driver.used();
             drivers.statements().finish(driver.id, *result).await?;
             driver.tell(ToHost::Kept { id });
         }

@@ -82,6 +82,8 @@ pub(crate) struct Driver {
     pub(crate) phase: watch::Sender<Phase>,
     /// When something last passed through a tunnel, in milliseconds of the boot clock.
     used_at: AtomicU64,
+    /// When a client of its sessions was last heard of, in the same milliseconds.
+    called_at: AtomicU64,
     wire: Mutex<Wire>,
 }
 
@@ -143,7 +145,6 @@ impl Driver {
         wire.heard_at = Instant::now();
     }
 
-    /// The host has been heard.
     /// Something passes through a tunnel, or a statement runs.
     pub(crate) fn used(&self) {
         self.used_at.store(boot_millis(), Ordering::Relaxed);
@@ -151,9 +152,30 @@ impl Driver {
 
     /// For how long nothing has.
     pub(crate) fn idle(&self) -> Duration {
-        Duration::from_millis(boot_millis().saturating_sub(self.used_at.load(Ordering::Relaxed)))
+        since(&self.used_at)
     }
 
+    /// A session has it from now on.
+    pub(crate) fn given(&self) {
+        self.touched(Duration::ZERO, true);
+    }
+
+    /// A client was heard of so long ago, and with `used` it did something that counts as use.
+    pub(crate) fn touched(&self, ago: Duration, used: bool) {
+        let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+        let at = boot_millis().saturating_sub(ago);
+        self.called_at.fetch_max(at, Ordering::Relaxed);
+        if used {
+            self.used_at.fetch_max(at, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long no client was.
+    pub(crate) fn uncalled(&self) -> Duration {
+        since(&self.called_at)
+    }
+
+    /// The host has been heard.
     pub(crate) fn heard(&self) {
         self.wire().heard_at = Instant::now();
     }
@@ -275,6 +297,10 @@ fn last_words(log: &str) -> String {
 
 fn used_now() -> AtomicU64 {
     AtomicU64::new(boot_millis())
+}
+
+fn since(at: &AtomicU64) -> Duration {
+    Duration::from_millis(boot_millis().saturating_sub(at.load(Ordering::Relaxed)))
 }
 
 fn boot_millis() -> u64 {

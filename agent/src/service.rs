@@ -4,9 +4,12 @@ mod load;
 mod logs;
 mod reserve;
 mod statements;
+mod touch;
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_core::ids::{DriverId, Epoch, SessionId};
 use berth_proto::agent as api;
@@ -76,7 +79,7 @@ fn session_epoch(session: &str, epoch: u64) -> Result<(SessionId, Epoch), Status
     Ok((session, epoch))
 }
 
-fn describe((driver, held): (Arc<Driver>, Held)) -> api::Driver {
+fn describe((driver, held): (Arc<Driver>, Held), busy: &BTreeSet<DriverId>) -> api::Driver {
     let ready = driver.ready();
     let sessions = held.sessions.iter().map(|(session, epoch)| api::SessionEpoch {
         session_id: session.to_string(),
@@ -93,8 +96,16 @@ fn describe((driver, held): (Arc<Driver>, Held)) -> api::Driver {
         sessions: sessions.collect(),
         log_path: driver.log_path().display().to_string(),
         spark_version: ready.map(|ready| ready.spark_version).unwrap_or_default(),
-        idle_ms: u64::try_from(driver.idle().as_millis()).unwrap_or(u64::MAX),
+        idle_ms: match busy.contains(&driver.id) {
+            true => 0,
+            false => millis(driver.idle()),
+        },
+        uncalled_ms: millis(driver.uncalled()),
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[tonic::async_trait]
@@ -142,8 +153,14 @@ impl api::agent_server::Agent for AgentService {
         &self,
         _request: Request<api::ListDriversRequest>,
     ) -> Result<Response<api::ListDriversReply>, Status> {
-        let drivers = self.drivers.all().into_iter().map(describe).collect();
+        let busy = self.drivers.statements().awaited().into_iter().collect();
+        let drivers = self.drivers.all().into_iter();
+        let drivers = drivers.map(|driver| describe(driver, &busy)).collect();
         Ok(Response::new(api::ListDriversReply { drivers }))
+    }
+
+    async fn touch(&self, request: Request<api::TouchRequest>) -> Result<Response<api::TouchReply>, Status> {
+        self.touched(request.into_inner()).map(Response::new)
     }
 
     async fn kill_driver(

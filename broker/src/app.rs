@@ -83,6 +83,13 @@ impl Broker {
                 () = draining.draining() => {}
             }
         });
+        let (touched, draining) = (Arc::clone(&sessions), tasks.shutdown().clone());
+        tasks.spawn("touches", async move {
+            tokio::select! {
+                () = touched.tell_touches() => {}
+                () = draining.draining() => {}
+            }
+        });
         let leader = Leader::new(
             id,
             &config,

@@ -11,6 +11,7 @@ mod backend;
 mod close;
 pub(crate) mod code;
 mod settle;
+mod touch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -31,6 +32,7 @@ use crate::fleet::Fleet;
 use crate::ledger::{Ledger, not_written, unavailable};
 use crate::place::Placer;
 use crate::table::Table;
+use touch::Touches;
 
 /// A session that this broker serves.
 #[derive(Debug, Clone)]
@@ -61,6 +63,7 @@ pub struct Sessions {
     /// The epoch of each served session, and what ends calls that wait there.
     places: Mutex<BTreeMap<SessionId, (Epoch, CancellationToken)>>,
     table: Table,
+    touches: Touches,
     /// One recovery, opening or closing at a time for each session.
     locks: Mutex<BTreeMap<SessionId, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -89,6 +92,7 @@ impl Sessions {
             served,
             places: Mutex::default(),
             table: Table::default(),
+            touches: Touches::default(),
             locks,
         })
     }

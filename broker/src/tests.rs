@@ -10,7 +10,7 @@ use berth_core::keys;
 use berth_core::lineage::compact::Room;
 use berth_core::lineage::{Class, LineageEntry, Outcome, Payload};
 use berth_core::record::{
-    BrokerRecord, CloseReason, Dialect, FORMAT, Record, SessionRecord, SessionState, UsageRecord,
+    BrokerRecord, CloseReason, Dialect, FORMAT, Lifetime, Record, SessionRecord, SessionState, UsageRecord,
 };
 use berth_runtime::tasks::{Shutdown, Tasks};
 use berth_runtime::tls::{TlsFiles, install_provider};
@@ -100,6 +100,7 @@ fn wanted(client: Uuid) -> Wanted {
         profile: None,
         confs: BTreeMap::new(),
         memory_bytes: None,
+        lifetime: Lifetime::default(),
     }
 }
 

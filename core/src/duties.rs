@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{BrokerId, DriverId, Epoch, NodeId, NodeIncarnation, SessionId};
-use crate::record::{Dialect, Placement, SessionRecord, SessionState, UnixMillis};
+use crate::record::{Dialect, Lifetime, Placement, SessionRecord, SessionState, UnixMillis};
 
 /// As much of a session as duties, and a broker's table of all sessions, need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub struct Brief {
     pub dialect: Dialect,
     /// Its epoch.
     pub epoch: Epoch,
+    /// When it ends by its client's wish.
+    pub lifetime: Lifetime,
+    /// When it was opened.
+    pub created_at: UnixMillis,
     /// Where it is.
     pub at: At,
 }
@@ -80,6 +84,8 @@ impl Brief {
             id: record.id,
             dialect: record.dialect,
             epoch: record.epoch,
+            lifetime: record.lifetime,
+            created_at: record.created_at,
             at,
         }
     }
@@ -92,8 +98,17 @@ pub struct Node {
     pub incarnation: NodeIncarnation,
     /// True while an operator drains it.
     pub draining: bool,
-    /// Its drivers, with the time for which each has been idle; `None` while the agent does not answer.
-    pub idle_millis: Option<BTreeMap<DriverId, u64>>,
+    /// Its drivers, with how quiet each is; `None` while the agent does not answer.
+    pub drivers: Option<BTreeMap<DriverId, Quiet>>,
+}
+
+/// For how long nothing has happened to a driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quiet {
+    /// Nothing has used it.
+    pub idle_millis: u64,
+    /// No client of its sessions has called, as far as brokers have told.
+    pub uncalled_millis: u64,
 }
 
 /// What is known of the cluster.
@@ -129,8 +144,16 @@ pub enum Duty {
     Reap,
 }
 
+/// Milliseconds, besides a quarter of its limit, by which a session outlives its last call: brokers tell of calls a
+/// little later than they come.
+const TOLD_WITHIN_MILLIS: u64 = 2000;
+
 /// What has to be done for a session, if anything.
 pub fn duty(brief: &Brief, cluster: &Cluster, patience: Patience, now: UnixMillis) -> Option<Duty> {
+    let total = brief.lifetime.total_millis;
+    if total > 0 && !matches!(brief.at, At::Closed { .. }) && is_over(brief.created_at, total, now) {
+        return Some(Duty::Expire);
+    }
     match &brief.at {
         At::Closed { at } => is_over(*at, patience.closed_millis, now).then_some(Duty::Reap),
         At::Placing { broker, .. } if cluster.brokers.contains(broker) => None,
@@ -142,23 +165,41 @@ pub fn duty(brief: &Brief, cluster: &Cluster, patience: Patience, now: UnixMilli
             incarnation,
             driver,
         } => match cluster.nodes.get(node) {
-            Some(node) if node.incarnation == *incarnation => on_node(node, *driver, patience),
+            Some(node) if node.incarnation == *incarnation => {
+                on_node(brief.lifetime, node, *driver, patience)
+            }
             Some(_) | None => Some(Duty::Recover),
         },
     }
 }
 
-fn on_node(node: &Node, driver: DriverId, patience: Patience) -> Option<Duty> {
+fn on_node(lifetime: Lifetime, node: &Node, driver: DriverId, patience: Patience) -> Option<Duty> {
     // Silence of an agent proves nothing.
-    let idle = node.idle_millis.as_ref()?;
-    let Some(idle) = idle.get(&driver) else {
+    let drivers = node.drivers.as_ref()?;
+    let Some(quiet) = drivers.get(&driver) else {
         return Some(Duty::Recover);
     };
-    if patience.idle_millis > 0 && *idle >= patience.idle_millis {
+    if is_abandoned(lifetime, *quiet, patience) {
         Some(Duty::Expire)
     } else {
-        (node.draining && *idle >= patience.quiet_millis).then_some(Duty::Move)
+        (node.draining && quiet.idle_millis >= patience.quiet_millis).then_some(Duty::Move)
     }
+}
+
+/// The session's own limit without use stands before the cluster's.
+fn is_abandoned(lifetime: Lifetime, quiet: Quiet, patience: Patience) -> bool {
+    let (idle, uncalled) = (lifetime.idle_millis, lifetime.uncalled_millis);
+    let is_past = |quiet: u64, limit: u64, grace: u64| limit > 0 && quiet >= limit.saturating_add(grace);
+    let is_idle = match idle {
+        0 => is_past(quiet.idle_millis, patience.idle_millis, 0),
+        // Some uses are told by brokers as calls are.
+        own => is_past(quiet.idle_millis, own, grace_of(own)),
+    };
+    is_idle || is_past(quiet.uncalled_millis, uncalled, grace_of(uncalled))
+}
+
+fn grace_of(limit: u64) -> u64 {
+    (limit / 4).max(TOLD_WITHIN_MILLIS)
 }
 
 fn expires(since: UnixMillis, patience: Patience, now: UnixMillis) -> Option<Duty> {
@@ -194,6 +235,8 @@ mod tests {
             id: SessionId::new(Uuid::nil()),
             dialect,
             epoch: Epoch::INITIAL.next(),
+            lifetime: Lifetime::default(),
+            created_at: 0,
             at,
         }
     }
@@ -214,6 +257,13 @@ mod tests {
         }
     }
 
+    fn quiet(idle_millis: u64, uncalled_millis: u64) -> Quiet {
+        Quiet {
+            idle_millis,
+            uncalled_millis,
+        }
+    }
+
     fn placing(broker: &str, again: bool) -> At {
         At::Placing {
             broker: broker.parse().unwrap(),
@@ -226,10 +276,14 @@ mod tests {
         let node = |draining, idle: &[(u128, u64)]| Node {
             incarnation: incarnation(1),
             draining,
-            idle_millis: Some(idle.iter().map(|(n, idle)| (driver(*n), *idle)).collect()),
+            drivers: Some(
+                idle.iter()
+                    .map(|(n, idle)| (driver(*n), quiet(*idle, 0)))
+                    .collect(),
+            ),
         };
         let silent = Node {
-            idle_millis: None,
+            drivers: None,
             ..node(true, &[])
         };
         let nodes = [
@@ -285,6 +339,58 @@ mod tests {
         };
         let idle = brief(Dialect::Connect, on("up", 1, 2));
         assert_eq!(duty(&idle, &cluster(), never, 0), None);
+    }
+
+    /// livy#50, livy#51: a limit, and how quiet the driver is, in seconds.
+    #[test]
+    fn a_session_ends_by_its_own_limits() {
+        let cases = [
+            // (without use, without a call), (idle, uncalled), ends
+            ((0, 0), (0, 9999), false),
+            ((0, 0), (1, 0), true),
+            ((60, 0), (1, 0), false),
+            ((60, 0), (74, 0), false),
+            ((60, 0), (75, 0), true),
+            ((0, 2), (0, 3), false),
+            ((0, 2), (0, 4), true),
+            ((0, 60), (0, 74), false),
+            ((0, 60), (0, 75), true),
+        ];
+        for ((idle, uncalled), (idle_for, uncalled_for), ends) in cases {
+            let lifetime = Lifetime {
+                idle_millis: idle * 1000,
+                uncalled_millis: uncalled * 1000,
+                total_millis: 0,
+            };
+            let found = is_abandoned(lifetime, quiet(idle_for * 1000, uncalled_for * 1000), PATIENCE);
+            assert_eq!(found, ends, "{lifetime:?} {idle_for} {uncalled_for}");
+        }
+    }
+
+    #[test]
+    fn a_session_ends_with_its_time_to_live() {
+        let of = |at: At| Brief {
+            lifetime: Lifetime {
+                total_millis: 1000,
+                ..Lifetime::default()
+            },
+            created_at: 500,
+            ..brief(Dialect::Livy, at)
+        };
+        let cases = [
+            (on("up", 1, 1), 1499, None),
+            (on("up", 1, 1), 1500, Some(Duty::Expire)),
+            (on("silent", 1, 1), 1500, Some(Duty::Expire)),
+            (placing("alive", true), 1500, Some(Duty::Expire)),
+            (At::Closed { at: 500 }, 1500, None),
+        ];
+        for (at, now, expected) in cases {
+            assert_eq!(
+                duty(&of(at.clone()), &cluster(), PATIENCE, now),
+                expected,
+                "{at:?} {now}"
+            );
+        }
     }
 
     #[test]

@@ -206,6 +206,18 @@ pub enum SessionState {
     },
 }
 
+/// How long a session lives by its client's own wish, in milliseconds; 0 where it has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lifetime {
+    /// Without use.
+    pub idle_millis: u64,
+    /// Without any call of a client.
+    pub uncalled_millis: u64,
+    /// At all.
+    pub total_millis: u64,
+}
+
 /// One line of a session's history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionEvent {
@@ -242,6 +254,9 @@ pub struct SessionRecord {
     pub memory_bytes: u64,
     /// Confs given at creation, applied on every placement. Ordered for stable bytes.
     pub confs: BTreeMap<String, String>,
+    /// When it ends by its client's wish.
+    #[serde(default)]
+    pub lifetime: Lifetime,
     /// When it was opened.
     pub created_at: UnixMillis,
     /// The current epoch.

@@ -160,6 +160,7 @@ impl Plan<'_> {
             directory,
             phase,
             used_at: super::used_now(),
+            called_at: super::used_now(),
             wire: Mutex::new(Wire::new()),
         };
         Ok((driver, child))

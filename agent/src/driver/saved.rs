@@ -69,6 +69,7 @@ pub(crate) fn load(directory: &Path) -> Option<(Driver, Held)> {
         directory: directory.to_owned(),
         phase: watch::channel(phase).0,
         used_at: super::used_now(),
+        called_at: super::used_now(),
         wire: Mutex::new(Wire::new()),
     };
     Some((driver, saved.held))

@@ -82,6 +82,7 @@ impl AgentService {
                 (self.refusal(Reason::NotHoldingLease, message), true)
             }
             Phase::Ready(_) => {
+                driver.given();
                 let is = self.endpoint(driver).map(Is::Ready);
                 (api::ReserveReply { is }, true)
             }

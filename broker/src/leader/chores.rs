@@ -18,10 +18,7 @@ impl Leader {
         let done = match duty {
             Duty::Recover => self.sessions.follow_on(id).await.map(drop),
             Duty::Move => self.move_away(id, epoch).await,
-            Duty::Expire => {
-                tracing::info!(session.id = %id, "session is idle past its limit");
-                self.sessions.close(id, CloseReason::Idle, false).await
-            }
+            Duty::Expire => self.expire(id).await,
             Duty::Reap => self.reap(id).await,
         };
         match done {
@@ -43,6 +40,23 @@ impl Leader {
         self.sessions.move_away(id, epoch, Cause::Drained).await.map(drop)
     }
 
+    /// Livy's clients are told that there is no such session, as if they had deleted it.
+    async fn expire(&self, id: SessionId) -> Result<(), Refusal> {
+        tracing::info!(session.id = %id, "session is past a limit of its life");
+        let record = self.sessions.record(id).await?;
+        self.sessions.close(id, CloseReason::Idle, false).await?;
+        if let Some(record) = record.filter(|record| record.dialect == Dialect::Livy) {
+            self.forget_number(&record).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_number(&self, record: &SessionRecord) -> Result<(), Refusal> {
+        let directory = Directory::new(self.store.clone());
+        let forgotten = directory.forget(&record.client_id, record.id).await;
+        forgotten.map_err(unavailable)
+    }
+
     async fn reap(&self, id: SessionId) -> Result<(), Refusal> {
         let key = keys::session(id);
         let Some(entry) = self.store.get(&key).await.map_err(unavailable)? else {
@@ -53,11 +67,7 @@ impl Leader {
             return Ok(());
         }
         if record.dialect == Dialect::Livy {
-            let directory = Directory::new(self.store.clone());
-            directory
-                .forget(&record.client_id, id)
-                .await
-                .map_err(unavailable)?;
+            self.forget_number(&record).await?;
         }
         let txn = Txn::new()
             .when(Compare::ModRevision(key.clone(), entry.mod_revision))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use berth_core::duties::{Cluster, Node};
+use berth_core::duties::{Cluster, Node, Quiet};
 use berth_core::ids::{DriverId, Epoch, NodeId, SessionId};
 use berth_core::keys;
 use berth_core::record::NodeRecord;
@@ -48,10 +48,16 @@ impl Leader {
             Ok(Ok(reply)) => Some(reply.into_inner().drivers),
             Ok(Err(_)) | Err(_) => None,
         };
-        let idle = |driver: &api::Driver| Some((driver.driver_id.parse::<DriverId>().ok()?, driver.idle_ms));
-        let idle_millis = drivers
+        let quiet = |driver: &api::Driver| {
+            let quiet = Quiet {
+                idle_millis: driver.idle_ms,
+                uncalled_millis: driver.uncalled_ms,
+            };
+            Some((driver.driver_id.parse::<DriverId>().ok()?, quiet))
+        };
+        let quiet = drivers
             .as_ref()
-            .map(|drivers| drivers.iter().filter_map(idle).collect());
+            .map(|drivers| drivers.iter().filter_map(quiet).collect());
         let epochs = drivers.iter().flatten().flat_map(|driver| &driver.sessions);
         let held = epochs.filter_map(|held| {
             Some(Held {
@@ -64,7 +70,7 @@ impl Leader {
         let node = Node {
             incarnation: record.incarnation,
             draining: record.draining,
-            idle_millis,
+            drivers: quiet,
         };
         (record.id, node, held)
     }

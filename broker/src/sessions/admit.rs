@@ -100,6 +100,7 @@ impl Sessions {
             server_session_id: Uuid::new_v4(),
             memory_bytes: self.memory_of(wanted, &profile),
             confs: wanted.confs.clone(),
+            lifetime: wanted.lifetime,
             created_at: now,
             epoch: Epoch::INITIAL,
             state: SessionState::Placing {

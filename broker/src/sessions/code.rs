@@ -110,6 +110,7 @@ fn wanted(listed: &Listed) -> Result<Wanted, Refusal> {
         profile,
         confs,
         memory_bytes,
+        lifetime: listed.request.lifetime(),
     })
 }
 
@@ -224,6 +225,10 @@ impl Backend for Sessions {
     async fn seat(&self, listed: &Listed) -> Result<Seat, Refusal> {
         let route = self.open(wanted(listed)?).await.map_err(refusal)?;
         Ok(seat(&route))
+    }
+
+    fn touch(&self, session: SessionId, used: bool) {
+        self.touches.note(session, used);
     }
 
     async fn phase(&self, session: SessionId) -> Result<Phase, Refusal> {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ids::{DriverId, SessionId};
-use crate::record::{Dialect, FORMAT};
+use crate::record::{Dialect, FORMAT, Lifetime};
 
 fn broker(n: u8) -> BrokerId {
     format!("b{n}").parse().unwrap()
@@ -32,6 +32,7 @@ fn opened() -> SessionRecord {
         server_session_id: Uuid::from_u128(8),
         memory_bytes: 1,
         confs: BTreeMap::new(),
+        lifetime: Lifetime::default(),
         created_at: 0,
         epoch: Epoch::INITIAL,
         state: SessionState::Placing {

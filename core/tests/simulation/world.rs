@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use berth_core::admission::Limits;
 use berth_core::ids::{BrokerId, Epoch, NodeIncarnation, SessionId};
 use berth_core::invariants::{Actual, Picture, violations};
-use berth_core::record::{Dialect, FORMAT, NodeRecord, Placement, SessionRecord, SessionState, UnixMillis};
+use berth_core::record::{
+    Dialect, FORMAT, Lifetime, NodeRecord, Placement, SessionRecord, SessionState, UnixMillis,
+};
 use uuid::Uuid;
 
 use crate::agent::{Agent, LEASE};
@@ -177,6 +179,7 @@ impl World {
             server_session_id: Uuid::nil(),
             memory_bytes: BYTES,
             confs: BTreeMap::new(),
+            lifetime: Lifetime::default(),
             created_at: self.now,
             epoch: Epoch::INITIAL,
             state: SessionState::Placing {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId, TenantId};
 use berth_core::lineage::{Class, LineageEntry, Payload};
-use berth_core::record::{Cause, CloseReason, Dialect, SessionRecord};
+use berth_core::record::{Cause, CloseReason, Dialect, Lifetime, SessionRecord};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
@@ -73,6 +73,8 @@ pub struct Wanted {
     pub confs: BTreeMap<String, String>,
     /// Bytes that its driver reserves, if it asked for more or less than the profile has.
     pub memory_bytes: Option<u64>,
+    /// When it ends by its client's wish.
+    pub lifetime: Lifetime,
 }
 
 /// Something that is about to be run and must be written down first.

@@ -229,7 +229,7 @@ pub(crate) fn error_class(status: &Status) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use berth_core::ids::{Epoch, SessionId};
-    use berth_core::record::{CloseReason, Dialect, SessionEvent, SessionRecord, SessionState};
+    use berth_core::record::{CloseReason, Dialect, Lifetime, SessionEvent, SessionRecord, SessionState};
     use uuid::Uuid;
 
     use super::*;
@@ -293,6 +293,7 @@ mod tests {
             server_session_id: Uuid::from_u128(2),
             memory_bytes: 1,
             confs: BTreeMap::new(),
+            lifetime: Lifetime::default(),
             created_at: 0,
             epoch,
             state: SessionState::Closed {

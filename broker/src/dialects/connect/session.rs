@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use berth_core::ids::SessionId;
-use berth_core::record::{Cause, Dialect};
+use berth_core::record::{Cause, Dialect, Lifetime};
 use berth_runtime::telemetry::trace;
 use bytes::Bytes;
 use tonic::Status;
@@ -171,6 +171,7 @@ impl Connect {
             profile: call.header(PROFILE_HEADER),
             confs: BTreeMap::new(),
             memory_bytes: None,
+            lifetime: Lifetime::default(),
         };
         let opened = self.backend.open(wanted).await;
         opened.map_err(|refusal| match refusal {

@@ -67,6 +67,10 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// [`Refusal::Unavailable`] when it may work later, another when it never will.
     async fn seat(&self, listed: &Listed) -> Result<Seat, Refusal>;
 
+    /// Remembers that a client has called for a session now, and with `used` that this counts as use. What is
+    /// remembered reaches whoever ends sessions within seconds, whichever broker that is.
+    fn touch(&self, session: SessionId, used: bool);
+
     /// How far a session is. Never waits for a placement.
     ///
     /// # Errors

@@ -96,9 +96,18 @@ impl Desk {
     pub async fn find_for(&self, segment: &str, user: &str, right: Right) -> Result<Listed, Refusal> {
         let listed = self.directory.find(segment).await?;
         if self.may(&listed, user, right) {
+            self.touch(&listed, false);
             Ok(listed)
         } else {
             Err(Refusal::Forbidden(listed.number))
+        }
+    }
+
+    /// Keeps a session alive that ends without calls; with `used`, one that ends without use, too.
+    pub fn touch(&self, listed: &Listed, used: bool) {
+        let lifetime = listed.request.lifetime();
+        if used || lifetime.uncalled_millis > 0 {
+            self.backend.touch(listed.session, used);
         }
     }
 

@@ -126,6 +126,7 @@ pub(super) async fn interrupt(State(desk): DeskState, by: By, Path(id): Path<Str
 
 pub(super) async fn connect(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
     let listed = desk.find(&id, name(&by)).await?;
+    desk.touch(&listed, true);
     show_session(&desk, &listed, name(&by)).await
 }
 
@@ -195,6 +196,7 @@ pub(super) async fn cancel(
 ) -> Answer {
     let number = integer(&statement)?;
     let listed = desk.find(&id, name(&by)).await?;
+    desk.touch(&listed, true);
     desk.cancel(&listed, number).await?;
     ok(&json!({ "msg": "canceled" }))
 }

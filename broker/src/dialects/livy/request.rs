@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use berth_core::record::Lifetime;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -52,12 +53,12 @@ pub struct NewSession {
     /// Spark properties.
     #[serde(deserialize_with = "texts")]
     pub conf: BTreeMap<String, String>,
-    /// After how long without any call the session ends. Echoed, not enforced yet.
+    /// After how long without any call the session ends.
     #[serde(deserialize_with = "number")]
     pub heartbeat_timeout_in_second: Option<u32>,
-    /// How long the session lives at most. Echoed, not enforced yet.
+    /// How long the session lives at most.
     pub ttl: Option<String>,
-    /// How long the session may be idle. Echoed, not enforced yet.
+    /// How long the session may be idle.
     pub idle_timeout: Option<String>,
 }
 
@@ -88,6 +89,19 @@ impl NewSession {
                 Err(Refusal::Rejected(format!("Invalid session name: {name:.64}")))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// When the session ends by its client's wish. Times that are none have been refused.
+    pub fn lifetime(&self) -> Lifetime {
+        let millis = |time: &Option<String>| {
+            let read = time.as_deref().and_then(|time| duration::read(time).ok());
+            read.map_or(0, |read| u64::try_from(read.as_millis()).unwrap_or(u64::MAX))
+        };
+        Lifetime {
+            idle_millis: millis(&self.idle_timeout),
+            uncalled_millis: u64::from(self.heartbeat_timeout_in_second.unwrap_or(0)) * 1000,
+            total_millis: millis(&self.ttl),
         }
     }
 

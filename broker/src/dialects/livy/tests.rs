@@ -2,6 +2,7 @@
 
 mod access;
 mod conventions;
+mod expiry;
 mod fakes;
 
 use axum::body::Body;

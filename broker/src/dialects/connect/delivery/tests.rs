@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use berth_core::ids::SessionId;
-use berth_core::record::{Dialect, SessionState};
+use berth_core::record::{Dialect, Lifetime, SessionState};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -21,6 +21,7 @@ fn record() -> SessionRecord {
         server_session_id: Uuid::from_u128(2),
         memory_bytes: 0,
         confs: BTreeMap::new(),
+        lifetime: Lifetime::default(),
         created_at: 0,
         epoch: Epoch::INITIAL,
         state: SessionState::Placing {

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::lineage::{Class, LineageEntry, Outcome, Payload};
-use berth_core::record::{Cause, CloseReason, Dialect, SessionRecord, SessionState};
+use berth_core::record::{Cause, CloseReason, Dialect, Lifetime, SessionRecord, SessionState};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -151,6 +151,7 @@ fn new_record(wanted: &Wanted) -> SessionRecord {
         server_session_id: Uuid::new_v4(),
         memory_bytes: 1,
         confs: BTreeMap::new(),
+        lifetime: Lifetime::default(),
         created_at: 0,
         epoch: Epoch::INITIAL,
         state: SessionState::Placing {

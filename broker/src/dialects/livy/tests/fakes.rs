@@ -113,6 +113,7 @@ struct State {
     running: BTreeMap<u64, Reported>,
     result: Option<String>,
     starts: u32,
+    touches: Vec<(SessionId, bool)>,
     dead: bool,
     refuse_start: bool,
 }
@@ -147,6 +148,12 @@ impl FakeBackend {
         self.state.lock().unwrap().starts
     }
 
+    /// Takes what counted as a call, and whether as use.
+    pub(super) fn touches(&self) -> Vec<bool> {
+        let touches = std::mem::take(&mut self.state.lock().unwrap().touches);
+        touches.into_iter().map(|(_, used)| used).collect()
+    }
+
     fn look(&self, id: u64) -> Result<Reported, DriverFault> {
         let state = self.state.lock().unwrap();
         if state.dead {
@@ -177,6 +184,10 @@ impl Backend for FakeBackend {
             session: listed.session,
             epoch,
         })
+    }
+
+    fn touch(&self, session: SessionId, used: bool) {
+        self.state.lock().unwrap().touches.push((session, used));
     }
 
     async fn phase(&self, session: SessionId) -> Result<Phase, Refusal> {
