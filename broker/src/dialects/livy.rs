@@ -11,12 +11,14 @@ pub mod directory;
 pub mod duration;
 mod handlers;
 pub mod kind;
+pub mod paths;
 pub mod refusal;
 pub mod replay;
 pub mod request;
 pub mod statement;
 mod view;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -58,6 +60,8 @@ pub struct LivyConfig {
     pub csrf_protection: bool,
     /// True to tell browsers what Livy 0.9 tells them.
     pub security_headers: bool,
+    /// Directories of the nodes whose files requests may name, absolute; none if empty.
+    pub local_dirs: Vec<PathBuf>,
 }
 
 impl Default for LivyConfig {
@@ -74,6 +78,7 @@ impl Default for LivyConfig {
             impersonation: false,
             csrf_protection: false,
             security_headers: true,
+            local_dirs: Vec::new(),
         }
     }
 }
