@@ -169,7 +169,10 @@ impl Statements {
         match head.state {
             State::Lost => Err(StatementError::DriverLost),
             State::NeverBegan => Err(StatementError::NeverBegan),
-            State::Waiting | State::Running => Ok(Statement::unfinished(key, &entry.kind, head)),
+            State::Waiting | State::Running => {
+                let cancelling = entry.cancel.load(Ordering::Acquire);
+                Ok(Statement::unfinished(key, &entry.kind, head, cancelling))
+            }
             State::Ok | State::Error | State::Cancelled => Ok(disk::read(&self.root, key).await?),
         }
     }

@@ -140,6 +140,9 @@ pub(crate) struct Statement {
     pub(super) code: String,
     pub(crate) head: Head,
     result: Option<Finished>,
+    /// True once it was asked to stop; told only while it has not ended.
+    #[serde(skip)]
+    cancelling: bool,
 }
 
 impl Statement {
@@ -153,6 +156,7 @@ impl Statement {
             code: code.to_owned(),
             head: Head::WAITING,
             result: None,
+            cancelling: false,
         }
     }
 
@@ -165,10 +169,11 @@ impl Statement {
     }
 
     /// What is told of a statement that has not ended.
-    pub(super) fn unfinished(key: &Key, kind: &str, head: Head) -> Self {
+    pub(super) fn unfinished(key: &Key, kind: &str, head: Head, cancelling: bool) -> Self {
         let nobody = DriverId::new(uuid::Uuid::nil());
         Self {
             head,
+            cancelling,
             ..Self::new(key, nobody, 0, kind, "")
         }
     }
@@ -201,6 +206,7 @@ impl From<Statement> for api::Statement {
             state: state.into(),
             progress: statement.head.progress,
             started_at_unix_ms: statement.head.started_at,
+            cancelling: statement.cancelling,
             ..Self::default()
         };
         let Some(result) = statement.result else {
