@@ -25,6 +25,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::config::BrokerConfig;
+use crate::dialects::livy::directory::Directory;
 use crate::fleet::{Fleet, Loss};
 use crate::sessions::Sessions;
 
@@ -128,7 +129,10 @@ impl Leader {
         loop {
             tokio::select! {
                 _ = rounds.tick() => self.round(leadership).await,
-                _ = sweeps.tick() => self.sweep_blobs(),
+                _ = sweeps.tick() => {
+                    self.sweep_blobs();
+                    self.sweep_numbers();
+                }
                 loss = losses.recv() => match loss {
                     Ok(Loss::Drivers(drivers)) => self.on_lost_drivers(&drivers),
                     Ok(Loss::Node(_)) | Err(RecvError::Lagged(_)) => self.round(leadership).await,
@@ -175,6 +179,17 @@ impl Leader {
                     tracing::info!(removed, "blobs that no record names are removed");
                 }
                 Err(error) => tracing::warn!(%error, "blobs are not swept"),
+            }
+        });
+    }
+
+    /// Removes numbers of Livy's sessions that could not be started.
+    fn sweep_numbers(self: &Arc<Self>) {
+        let leader = Arc::clone(self);
+        let before = unix_millis().saturating_sub(self.patience.closed_millis);
+        self.tasks.spawn("livy sweep", async move {
+            if let Err(error) = Directory::new(leader.store.clone()).forget_failed(before).await {
+                tracing::warn!(%error, "sessions that never started are not forgotten");
             }
         });
     }

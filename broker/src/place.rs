@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::dialects::connect::backend::{Refusal, Route};
+use crate::dialects::livy::recovery::LOST;
 use crate::fleet::Fleet;
 use crate::ledger::{Ledger, unavailable};
 use choose::Choice;
@@ -307,8 +308,8 @@ fn describe(choice: &Choice, made: &Made) -> String {
     let (node, reason) = (&choice.node.id, choice.reason);
     let mut what = format!("placed on {node}: {reason}; {} changes replayed", made.replayed);
     for lost in &made.lost {
-        what.push_str("; lost: ");
+        what.push_str(LOST);
         what.push_str(lost);
     }
-    what.chars().take(1000).collect()
+    what.chars().take(2000).collect()
 }

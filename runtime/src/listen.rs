@@ -5,7 +5,7 @@ mod counted;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -32,6 +32,12 @@ const STREAM_WINDOW: u32 = 1 << 20;
 /// Bytes of one connection that may be on their way: what one client can make the process buffer.
 const CONNECTION_WINDOW: u32 = 4 << 20;
 const MAX_STREAMS: u32 = 1_000;
+/// Livy's limit over HTTP/1, where the library's own is higher. Over HTTP/2 each header counts 32 bytes more.
+const MAX_HEADER_BYTES: u32 = 160 << 10;
+
+/// In the extensions of a request that came over TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverTls;
 
 /// Why a connection ended before its client ended it.
 type Ended = Box<dyn std::error::Error + Send + Sync>;
@@ -56,7 +62,7 @@ pub fn serve_tls(
         name,
         listener,
         Some(TlsAcceptor::from(Arc::new(tls))),
-        routes,
+        routes.layer(Extension(OverTls)),
         tasks,
     );
 }
@@ -182,6 +188,7 @@ fn builder() -> Builder<TokioExecutor> {
         .keep_alive_timeout(PING_DEADLINE)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADER_BYTES)
         .max_concurrent_streams(MAX_STREAMS);
     builder
 }

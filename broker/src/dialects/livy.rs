@@ -10,13 +10,17 @@ pub mod desk;
 pub mod directory;
 pub mod duration;
 mod handlers;
+pub mod idempotency;
 pub mod kind;
 pub mod paths;
+pub mod recovery;
 pub mod refusal;
 pub mod replay;
 pub mod request;
+pub mod retention;
 pub mod statement;
-mod view;
+mod ui;
+pub mod view;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +37,7 @@ use tracing::Instrument as _;
 use access::Users;
 use berth_core::ids::TenantId;
 use desk::Desk;
+use view::Fields;
 
 /// Limits and switches of the dialect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +61,14 @@ pub struct LivyConfig {
     pub superusers: Users,
     /// True to heed `doAs` and `proxyUser`.
     pub impersonation: bool,
+    /// Statements of a session that are shown, the latest ones.
+    pub retained_statements: u32,
+    /// Sessions that one broker starts or recovers at once; a create beyond them is refused.
+    pub max_starting: usize,
+    /// The Livy whose session object is shown.
+    pub session_fields: Fields,
+    /// True to show pages for people at `/ui/`.
+    pub ui: bool,
     /// True to refuse writes without the header `X-Requested-By`, with which a browser's forms cannot come.
     pub csrf_protection: bool,
     /// True to tell browsers what Livy 0.9 tells them.
@@ -76,6 +89,10 @@ impl Default for LivyConfig {
             modify_users: Users::default(),
             superusers: Users::default(),
             impersonation: false,
+            retained_statements: 100,
+            max_starting: 100,
+            session_fields: Fields::default(),
+            ui: true,
             csrf_protection: false,
             security_headers: true,
             local_dirs: Vec::new(),
@@ -106,13 +123,15 @@ impl Caller {
 pub fn router(desk: Arc<Desk>) -> Router {
     let config = desk.config().clone();
     let limit = DefaultBodyLimit::max(config.max_body_bytes);
-    let calls = Router::new()
+    let pages = if config.ui { ui::routes() } else { Router::new() };
+    let calls = pages
         .route("/version", get(handlers::version))
         .route("/sessions", get(handlers::list).post(handlers::create))
         .route("/sessions/", get(handlers::list).post(handlers::create))
         .route("/sessions/{id}", get(handlers::show).delete(handlers::delete))
         .route("/sessions/{id}/state", get(handlers::state))
         .route("/sessions/{id}/log", get(handlers::log))
+        .route("/sessions/{id}/recovery", get(handlers::recovery))
         .route("/sessions/{id}/stop", post(handlers::stop))
         .route("/sessions/{id}/interrupt", post(handlers::interrupt))
         .route("/sessions/{id}/connect", post(handlers::connect))

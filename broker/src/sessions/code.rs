@@ -25,6 +25,7 @@ use crate::dialects::connect::backend::{Backend as _, Ended, Refusal as Refused,
 use crate::dialects::livy::backend::{Backend, DriverFault, Phase, Seat};
 use crate::dialects::livy::directory::Listed;
 use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::recovery::Happened;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 use crate::fleet::Agent;
@@ -255,12 +256,12 @@ impl Backend for Sessions {
         closed.map_err(refusal)
     }
 
-    async fn begin(&self, seat: Seat, intent: &Intent) -> Result<u64, Refusal> {
+    async fn begin(&self, seat: Seat, operation: Uuid, intent: &Intent) -> Result<Option<u64>, Refusal> {
         let moved = |fault: DriverFault| Refusal::Unavailable(fault.to_string());
         let route = self.seated(seat).map_err(moved)?;
         let payload = serde_json::to_vec(intent).map_err(|error| Refusal::Unavailable(error.to_string()))?;
         let intent = connect::Intent {
-            operation: Uuid::now_v7().to_string(),
+            operation: operation.to_string(),
             class: Class::Write,
             call: CALL.to_owned(),
             what: intent.code.chars().take(MAX_WHAT).collect(),
@@ -268,10 +269,36 @@ impl Backend for Sessions {
             payload: payload.into(),
             fingerprint: 0,
         };
-        let ticket = connect::Backend::begin(self, &route, intent)
-            .await
-            .map_err(refusal)?;
-        Ok(ticket.seq.saturating_sub(1))
+        match connect::Backend::begin(self, &route, intent).await {
+            Ok(ticket) => Ok(Some(ticket.seq.saturating_sub(1))),
+            Err(Refused::Duplicate { .. }) => Ok(None),
+            Err(refused) => Err(refusal(refused)),
+        }
+    }
+
+    async fn recall(&self, session: SessionId, operation: Uuid) -> Result<Option<Statement>, Refusal> {
+        let recalled = self.ledger.recall(session, &operation.to_string()).await;
+        let Some(entry) = recalled.map_err(refusal)? else {
+            return Ok(None);
+        };
+        let statement = read_statement(&self.ledger, &entry).await;
+        statement.map(Some).map_err(refusal)
+    }
+
+    async fn last(&self, session: SessionId) -> Result<u64, Refusal> {
+        let last = self.ledger.last(session).await.map_err(refusal)?;
+        Ok(last.saturating_sub(1))
+    }
+
+    async fn history(&self, session: SessionId) -> Result<Vec<Happened>, Refusal> {
+        let record = connect::Backend::record(self, session).await.map_err(refusal)?;
+        let history = record.map(|record| record.history.clone()).unwrap_or_default();
+        let happened = history.into_iter().map(|event| Happened {
+            at: event.at,
+            epoch: event.epoch.get(),
+            what: event.what,
+        });
+        Ok(happened.collect())
     }
 
     async fn finish(&self, session: SessionId, id: u64, end: &End) -> Result<(), Refusal> {

@@ -5,9 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId};
 use berth_proto::agent::Statement as Reported;
+use uuid::Uuid;
 
 use super::directory::Listed;
 use super::kind::Kind;
+use super::recovery::Happened;
 use super::refusal::Refusal;
 use super::statement::{End, Intent, Statement};
 
@@ -89,11 +91,30 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// [`Refusal::Unavailable`].
     async fn close(&self, session: SessionId) -> Result<(), Refusal>;
 
-    /// Makes a statement durable and gives it its id: 0 for the session's first, rising, never reused.
+    /// Makes a statement durable and gives it its id: 0 for the session's first, rising, never reused. `None` when
+    /// one of the same operation is there.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`]: nothing will run.
-    async fn begin(&self, seat: Seat, intent: &Intent) -> Result<u64, Refusal>;
+    async fn begin(&self, seat: Seat, operation: Uuid, intent: &Intent) -> Result<Option<u64>, Refusal>;
+
+    /// The statement of an operation.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn recall(&self, session: SessionId, operation: Uuid) -> Result<Option<Statement>, Refusal>;
+
+    /// The id of a session's last statement, as far as this broker knows; 0 if there is none.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn last(&self, session: SessionId) -> Result<u64, Refusal>;
+
+    /// What happened to a session, oldest first; empty while it has no record.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn history(&self, session: SessionId) -> Result<Vec<Happened>, Refusal>;
 
     /// Makes a statement's end durable. The first end stays.
     ///

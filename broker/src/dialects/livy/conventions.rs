@@ -2,15 +2,19 @@
 //! against cross-site requests, the headers for browsers, and errors where no call is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use berth_runtime::listen::OverTls;
 use http::header::{
-    ACCEPT, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS, X_XSS_PROTECTION,
+    ACCEPT, CONTENT_SECURITY_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    X_XSS_PROTECTION,
 };
 use http::{HeaderName, HeaderValue, Method};
+use tower::util::MapRequest;
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 
@@ -19,7 +23,14 @@ use super::{LivyConfig, access};
 
 const VENDOR: &str = "application/vnd.livy.v";
 const VERSION: &str = "0.1";
+/// Names and values of one request's headers.
+const MAX_HEADER_BYTES: usize = 128 << 10;
+/// A call that only reads is answered, or refused, within this time, whatever of the cluster is failing over.
+const READ_DEADLINE: Duration = Duration::from_millis(4500);
+/// What stands in for the method of a POST.
+const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 const REQUESTED_BY: HeaderName = HeaderName::from_static("x-requested-by");
+const HSTS: &str = "max-age=31536000; includeSubDomains";
 /// What Livy 0.9 adds to each answer.
 const SECURITY: [(HeaderName, &str); 4] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -39,6 +50,7 @@ pub(super) fn around(calls: Router, config: &LivyConfig) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(inflate)
+        .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn(version))
         .layer(middleware::from_fn_with_state(
             Arc::new(config.clone()),
@@ -49,12 +61,50 @@ pub(super) fn around(calls: Router, config: &LivyConfig) -> Router {
     } else {
         calls
     };
-    let calls = calls.layer(CompressionLayer::new().gzip(true).deflate(true));
-    if config.security_headers {
+    let calls = calls
+        .layer(middleware::from_fn(small_headers))
+        .layer(CompressionLayer::new().gzip(true).deflate(true));
+    let calls = if config.security_headers {
         calls.layer(middleware::from_fn(security))
     } else {
         calls
+    };
+    // Around the routes, since they go by the method.
+    Router::new().fallback_service(MapRequest::new(calls, with_method))
+}
+
+/// A POST that stands in for another method.
+fn with_method(mut request: Request) -> Request {
+    let named = OVERRIDES.iter().find_map(|name| request.headers().get(*name));
+    let method =
+        named.and_then(|name| Method::from_bytes(name.as_bytes().to_ascii_uppercase().as_slice()).ok());
+    if let Some(method) = method.filter(|_| request.method() == Method::POST) {
+        *request.method_mut() = method;
     }
+    request
+}
+
+/// What only reads can be given up half-way; a client that asks again loses nothing.
+async fn in_time(request: Request, next: Next) -> Response {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return next.run(request).await;
+    }
+    let answer = tokio::time::timeout(READ_DEADLINE, next.run(request)).await;
+    answer.unwrap_or_else(|_late| {
+        let reason = "the store or the session's node does not answer".to_owned();
+        Refusal::Unavailable(reason).into_response()
+    })
+}
+
+async fn small_headers(request: Request, next: Next) -> Response {
+    let headers = request.headers().iter();
+    let bytes: usize = headers
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if bytes > MAX_HEADER_BYTES {
+        return Refusal::HeadersTooLarge(MAX_HEADER_BYTES).into_response();
+    }
+    next.run(request).await
 }
 
 async fn nothing_here(request: Request) -> Refusal {
@@ -93,7 +143,12 @@ async fn csrf(request: Request, next: Next) -> Response {
 }
 
 async fn security(request: Request, next: Next) -> Response {
+    let over_tls = request.extensions().get::<OverTls>().is_some();
     let mut response = next.run(request).await;
+    if over_tls {
+        let hsts = HeaderValue::from_static(HSTS);
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+    }
     for (name, value) in SECURITY {
         let headers = response.headers_mut();
         headers.entry(name).or_insert(HeaderValue::from_static(value));

@@ -3,7 +3,7 @@
 mod run;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_core::ids::SessionId;
 use berth_core::record::FORMAT;
@@ -13,11 +13,13 @@ use uuid::Uuid;
 
 use super::access::Right;
 use super::backend::{Backend, Phase};
-use super::directory::{Directory, Listed};
+use super::directory::{Directory, Keyed, Listed};
+use super::idempotency::Key;
 use super::kind::Kind;
+use super::recovery::Recovery;
 use super::refusal::Refusal;
 use super::request::NewSession;
-use super::{Caller, LivyConfig};
+use super::{Caller, LivyConfig, view};
 
 /// Sessions whose statements start in turn. Two sessions may share a turn; it is held for one call of an agent.
 const TURNS: usize = 256;
@@ -54,16 +56,26 @@ impl Desk {
         &self.config
     }
 
-    /// Enters a session and starts it in the background.
+    /// Enters a session and starts it in the background. A request that is repeated with its key gets the session
+    /// that it made first, and false.
     ///
     /// # Errors
     /// What is wrong with the request; then no session is there and no id is used up.
-    pub async fn create(self: &Arc<Self>, request: NewSession, caller: Caller) -> Result<Listed, Refusal> {
+    pub async fn create(
+        self: &Arc<Self>,
+        request: NewSession,
+        caller: Caller,
+        key: Option<&Key>,
+    ) -> Result<(Listed, bool), Refusal> {
         request.check()?;
         let kind = request.kind.as_deref().map_or(Ok(Kind::Shared), str::parse)?;
         let wanted = caller.acts_for.as_deref().or(request.proxy_user.as_deref());
         let wanted = wanted.or(Some(&caller.user));
         let proxy_user = self.config.acts_for(&caller.user, wanted)?;
+        let key = key.map(|key| Keyed {
+            id: key.id(&caller.user),
+            asked: key.asked,
+        });
         let listed = Listed {
             format: FORMAT,
             number: 0,
@@ -74,11 +86,17 @@ impl Desk {
             kind,
             request,
             failed: None,
+            key,
         };
         self.backend.check(&listed)?;
-        let listed = self.directory.enter(listed).await?;
-        self.place(&listed);
-        Ok(listed)
+        if self.placing().len() >= self.config.max_starting {
+            return Err(Refusal::TooManyStarting);
+        }
+        let (listed, is_new) = self.directory.enter(listed).await?;
+        if is_new {
+            self.place(&listed);
+        }
+        Ok((listed, is_new))
     }
 
     /// Finds a session for a user who may use and end it.
@@ -157,15 +175,26 @@ impl Desk {
         }
     }
 
-    /// The log of the session's driver, or why there is none.
+    /// The log of the session's driver, and what became of the session.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
     pub async fn log(&self, listed: &Listed) -> Result<Vec<String>, Refusal> {
-        match &listed.failed {
-            Some(reason) => Ok(vec![reason.clone()]),
-            None => self.backend.log(listed.session).await,
-        }
+        let driver = match &listed.failed {
+            Some(_) => Vec::new(),
+            None => self.backend.log(listed.session).await?,
+        };
+        let mut told = self.recovery(listed).await?.lines();
+        told.extend(listed.failed.clone());
+        Ok(view::sections(driver, told))
+    }
+
+    /// What became of the session when it came to its drivers.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn recovery(&self, listed: &Listed) -> Result<Recovery, Refusal> {
+        Ok(Recovery::of(&self.backend.history(listed.session).await?))
     }
 
     /// Ends a session; its entry stays, as one that is dead, for as long as the broker keeps what has ended.
@@ -189,19 +218,19 @@ impl Desk {
         self.directory.remove(listed).await
     }
 
+    fn placing(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.placing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Starts the session in the background, unless that is going on already.
     fn place(self: &Arc<Self>, listed: &Listed) {
-        let mut placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !placing.insert(listed.number) {
+        if !self.placing().insert(listed.number) {
             return;
         }
         let (desk, listed) = (Arc::clone(self), listed.clone());
         self.tasks.spawn("livy start", async move {
             desk.place_now(&listed).await;
-            desk.placing
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&listed.number);
+            desk.placing().remove(&listed.number);
         });
     }
 

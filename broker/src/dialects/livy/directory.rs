@@ -9,6 +9,7 @@ use berth_core::keys;
 use berth_core::record::{FORMAT, Record, RecordError};
 use berth_store::{Compare, Entry, Revision, StoreError, StoreRef, Txn, TxnOutcome};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::kind::Kind;
 use super::refusal::Refusal;
@@ -18,6 +19,8 @@ use super::request::NewSession;
 const IDS: &str = "livy";
 /// Dialect part of the keys of names.
 const NAMES: &str = "livy-name";
+/// Dialect part of the keys of idempotency keys.
+const KEYS: &str = "livy-key";
 const MAX_TRIES: u32 = 32;
 const PAGE: usize = 500;
 
@@ -44,6 +47,29 @@ pub struct Listed {
     pub request: NewSession,
     /// Why it is dead, if it could not be started or was stopped.
     pub failed: Option<String>,
+    /// The key that its request had.
+    #[serde(default)]
+    pub key: Option<Keyed>,
+}
+
+/// What is kept of the key of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyed {
+    /// Of its owner and the key.
+    pub id: Uuid,
+    /// Fingerprint of the request.
+    pub asked: u64,
+}
+
+impl Listed {
+    /// When it was opened, in Unix milliseconds.
+    pub fn opened_at(&self) -> u64 {
+        let made_at = self.session.uuid().get_timestamp();
+        made_at.map_or(0, |at| {
+            let (seconds, nanos) = at.to_unix();
+            seconds * 1000 + u64::from(nanos) / 1_000_000
+        })
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -74,6 +100,10 @@ fn id_key(number: u32) -> String {
     keys::alias(IDS, &format!("{number:010}"))
 }
 
+fn key_key(key: &Keyed) -> String {
+    keys::alias(KEYS, &key.id.simple().to_string())
+}
+
 fn counter_key() -> String {
     keys::alias("livy-counter", "next")
 }
@@ -88,21 +118,25 @@ impl Directory {
         Self { store }
     }
 
-    /// Enters a session under the next free number. `entry.number` is overwritten.
+    /// Enters a session under the next free number, unless its key has made one before: then that one is given, and
+    /// false. `entry.number` is overwritten.
     ///
     /// # Errors
-    /// [`Refusal::Rejected`] for a name that is taken, [`Refusal::Unavailable`] when the store is or when too many
-    /// others do the same.
-    pub async fn enter(&self, mut entry: Listed) -> Result<Listed, Refusal> {
+    /// [`Refusal::Rejected`] for a name that is taken, [`Refusal::KeyReused`], [`Refusal::Unavailable`] when the
+    /// store is or when too many others do the same.
+    pub async fn enter(&self, mut entry: Listed) -> Result<(Listed, bool), Refusal> {
         for _ in 0..MAX_TRIES {
+            if let Some(first) = self.made_before(&entry).await? {
+                return Ok((first, false));
+            }
             let counter = self.store.get(&counter_key()).await?;
             entry.number = number_in(counter.as_ref())?;
             self.check_name(&entry).await?;
             match self.store.txn(entering(&entry, counter.as_ref())).await {
-                Ok(TxnOutcome::Done(_)) => return Ok(entry),
+                Ok(TxnOutcome::Done(_)) => return Ok((entry, true)),
                 Ok(TxnOutcome::Conflict(_)) => {}
                 Err(StoreError::Unknown { reason }) => match self.by_number(entry.number).await? {
-                    Some((found, _)) if found.session == entry.session => return Ok(entry),
+                    Some((found, _)) if found.session == entry.session => return Ok((entry, true)),
                     _ => tracing::debug!(%reason, "session number not taken, trying again"),
                 },
                 Err(error) => return Err(error.into()),
@@ -111,6 +145,21 @@ impl Directory {
         Err(Refusal::Unavailable(
             "too many sessions are being created at once".to_owned(),
         ))
+    }
+
+    /// The session that an earlier request with the same key made.
+    async fn made_before(&self, entry: &Listed) -> Result<Option<Listed>, Refusal> {
+        let Some(own) = &entry.key else { return Ok(None) };
+        let key = key_key(own);
+        let Some(stored) = self.store.get(&key).await? else {
+            return Ok(None);
+        };
+        let number = number_in(Some(&stored))?;
+        match self.by_number(number).await? {
+            Some((first, _)) if first.key == entry.key => Ok(Some(first)),
+            Some(_) => Err(Refusal::KeyReused),
+            None => Ok(None),
+        }
     }
 
     async fn check_name(&self, entry: &Listed) -> Result<(), Refusal> {
@@ -211,6 +260,23 @@ impl Directory {
         }
     }
 
+    /// Removes what was opened before a time in Unix milliseconds, could not be started and has no record that would
+    /// be reaped. Tells how many.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn forget_failed(&self, before: u64) -> Result<usize, Refusal> {
+        let mut forgotten = 0;
+        for listed in self.all().await? {
+            let is_over = listed.failed.is_some() && listed.opened_at() < before;
+            if is_over && self.store.get(&keys::session(listed.session)).await?.is_none() {
+                self.remove(&listed).await?;
+                forgotten += 1;
+            }
+        }
+        Ok(forgotten)
+    }
+
     /// Removes a session's number and name. Idempotent.
     ///
     /// # Errors
@@ -221,6 +287,9 @@ impl Directory {
         let mut txn = Txn::new().when(Compare::Present(key.clone())).delete(key);
         if let Some(name) = &listed.request.name {
             txn = txn.delete(keys::alias(NAMES, name));
+        }
+        if let Some(key) = &listed.key {
+            txn = txn.delete(key_key(key));
         }
         self.store.txn(txn).await?;
         Ok(())
@@ -252,12 +321,10 @@ fn entering(entry: &Listed, counter: Option<&Entry>) -> Txn {
     let id = id_key(entry.number);
     let txn = Txn::new().when(unchanged).when(Compare::Absent(id.clone()));
     let txn = txn.put(key, numbered(next)).put(id, entry.encode());
-    match &entry.request.name {
-        None => txn,
-        Some(name) => {
-            let name = keys::alias(NAMES, name);
-            txn.when(Compare::Absent(name.clone()))
-                .put(name, numbered(entry.number))
-        }
-    }
+    let name = entry.request.name.as_ref().map(|name| keys::alias(NAMES, name));
+    let key = entry.key.as_ref().map(key_key);
+    name.into_iter().chain(key).fold(txn, |txn, alias| {
+        txn.when(Compare::Absent(alias.clone()))
+            .put(alias, numbered(entry.number))
+    })
 }

@@ -7,13 +7,14 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::Caller;
 use super::access::Right;
 use super::desk::Desk;
 use super::directory::Listed;
+use super::idempotency::Key;
 use super::kind::Kind;
 use super::refusal::Refusal;
 use super::request::{Completion, NewSession, NewStatement, PAGE, Range, integer, read, slice};
@@ -22,9 +23,9 @@ use super::view;
 
 type Answer = Result<Response, Refusal>;
 type DeskState = State<Arc<Desk>>;
-type By = Option<Extension<Caller>>;
+pub(super) type By = Option<Extension<Caller>>;
 
-fn name(by: &By) -> &str {
+pub(super) fn name(by: &By) -> &str {
     by.as_ref().map_or("", |Extension(caller)| caller.effective())
 }
 
@@ -59,17 +60,29 @@ pub(super) async fn list(State(desk): DeskState, by: By, Query(range): Query<Ran
     let mut sessions = Vec::new();
     for listed in slice(all, from, size) {
         let state = desk.state(&listed).await?;
-        sessions.push(view::session(&listed, state, &[]));
+        sessions.push(view::session(&listed, state, &[], desk.config().session_fields));
     }
     ok(&json!({ "from": from, "total": total, "sessions": sessions }))
 }
 
-pub(super) async fn create(State(desk): DeskState, by: By, body: Result<Bytes, BytesRejection>) -> Answer {
-    let request: NewSession = read(&body_of(&desk, body)?)?;
+pub(super) async fn create(
+    State(desk): DeskState,
+    by: By,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let body = body_of(&desk, body)?;
+    let key = Key::read(&headers, &body)?;
+    let request: NewSession = read(&body)?;
     let caller = by.map(|Extension(caller)| caller).unwrap_or_default();
-    let listed = desk.create(request, caller).await?;
+    let (listed, is_new) = desk.create(request, caller, key.as_ref()).await?;
+    let state = match is_new {
+        true => "starting",
+        false => desk.state(&listed).await?,
+    };
     let location = format!("/sessions/{}", listed.number);
-    Ok(view::created(&view::session(&listed, "starting", &[]), &location))
+    let session = view::session(&listed, state, &[], desk.config().session_fields);
+    Ok(view::created(&session, &location))
 }
 
 async fn show_session(desk: &Arc<Desk>, listed: &Listed, user: &str) -> Answer {
@@ -78,7 +91,7 @@ async fn show_session(desk: &Arc<Desk>, listed: &Listed, user: &str) -> Answer {
         true => desk.log(listed).await?,
         false => Vec::new(),
     };
-    ok(&view::session(listed, state, &log))
+    ok(&view::session(listed, state, &log, desk.config().session_fields))
 }
 
 pub(super) async fn show(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
@@ -110,6 +123,18 @@ pub(super) async fn delete(State(desk): DeskState, by: By, Path(id): Path<String
     ok(&json!({ "msg": "deleted" }))
 }
 
+/// Berth's own: what was rebuilt, and what was not, each time that the session came to another driver.
+pub(super) async fn recovery(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
+    let listed = desk.find_for(&id, name(&by), Right::View).await?;
+    let (state, recovery) = (desk.state(&listed).await?, desk.recovery(&listed).await?);
+    ok(&json!({
+        "id": listed.number,
+        "state": state,
+        "recoveries": recovery.recoveries,
+        "events": recovery.events,
+    }))
+}
+
 /// Ends a session that stays in the lists.
 pub(super) async fn stop(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
     let listed = desk.find(&id, name(&by)).await?;
@@ -139,21 +164,19 @@ pub(super) async fn submit(
     State(desk): DeskState,
     by: By,
     Path(id): Path<String>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let asked: NewStatement = read(&body_of(&desk, body)?)?;
+    let body = body_of(&desk, body)?;
+    let key = Key::read(&headers, &body)?;
+    let asked: NewStatement = read(&body)?;
     let listed = desk.find(&id, name(&by)).await?;
     let own = asked.kind.as_deref().map(str::parse::<Kind>).transpose()?;
-    let kind = listed.kind.of_statement(own)?;
-    let statement = desk
-        .submit(
-            &listed,
-            Intent {
-                kind,
-                code: asked.code,
-            },
-        )
-        .await?;
+    let intent = Intent {
+        kind: listed.kind.of_statement(own)?,
+        code: asked.code,
+    };
+    let statement = desk.submit(&listed, intent, key.as_ref()).await?;
     let location = format!("/sessions/{}/statements/{}", listed.number, statement.id);
     Ok(view::created(&statement.show(None), &location))
 }
@@ -171,10 +194,10 @@ pub(super) async fn statements(
     if range.is_descending() {
         all.reverse();
     }
-    let shown: Vec<Value> = slice(all, from, size)
-        .iter()
-        .map(|statement| statement.show(None))
-        .collect();
+    let mut shown: Vec<Value> = Vec::new();
+    for statement in slice(all, from, size) {
+        shown.push(desk.live(&listed, statement).await?);
+    }
     ok(&json!({ "total_statements": total, "statements": shown }))
 }
 

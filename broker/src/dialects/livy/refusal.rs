@@ -2,7 +2,8 @@
 
 use axum::response::{IntoResponse, Response};
 use berth_store::StoreError;
-use http::StatusCode;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::view;
@@ -34,6 +35,15 @@ pub enum Refusal {
     /// The session has ended.
     #[error("requirement failed: Session isn't active.")]
     Inactive,
+    /// Another request was made with the key.
+    #[error("Idempotency-Key belongs to another request: send a new one with a new key")]
+    KeyReused,
+    /// Too many sessions start.
+    #[error("Rejected, too many sessions are being created!")]
+    TooManyStarting,
+    /// The headers are over the limit.
+    #[error("the request's headers are larger than {0} bytes")]
+    HeadersTooLarge(usize),
     /// The session belongs to somebody else.
     #[error("session {0} belongs to another user")]
     Forbidden(u32),
@@ -63,7 +73,11 @@ impl Refusal {
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) | Self::Rejected(_) | Self::Inactive => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Rejected(_) | Self::Inactive | Self::TooManyStarting => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NoSession(_) | Self::NoStatement | Self::NoPath(_) => StatusCode::NOT_FOUND,
             Self::NoMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoVersion(_) => StatusCode::NOT_ACCEPTABLE,
@@ -84,6 +98,11 @@ impl From<StoreError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        view::json(self.status(), &json!({ "msg": self.to_string() }))
+        let mut response = view::json(self.status(), &json!({ "msg": self.to_string() }));
+        if matches!(self, Self::Unavailable(_)) {
+            let soon = HeaderValue::from_static("1");
+            response.headers_mut().insert(RETRY_AFTER, soon);
+        }
+        response
     }
 }

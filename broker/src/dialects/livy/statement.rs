@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::kind::Kind;
+use super::refusal::Refusal;
 
 /// Livy's statement states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub enum State {
     Waiting,
     /// Executing.
     Running,
+    /// Asked to stop, and still executing.
+    Cancelling,
     /// Finished, well or with an error.
     Available,
     /// Stopped on request.
@@ -129,12 +132,37 @@ fn error_output(reported: &Reported) -> Value {
     })
 }
 
+impl State {
+    fn unfinished(live: &Reported) -> Self {
+        match live.state() {
+            Reporting::Running if live.cancelling => Self::Cancelling,
+            Reporting::Running => Self::Running,
+            Reporting::Unspecified
+            | Reporting::Waiting
+            | Reporting::Ok
+            | Reporting::Error
+            | Reporting::Cancelled => Self::Waiting,
+        }
+    }
+}
+
 impl Statement {
+    /// The statement, if this is what was asked for again.
+    ///
+    /// # Errors
+    /// [`Refusal::KeyReused`].
+    pub fn unless_other(self, intent: &Intent) -> Result<Self, Refusal> {
+        if self.intent == *intent {
+            Ok(self)
+        } else {
+            Err(Refusal::KeyReused)
+        }
+    }
+
     /// Livy's statement object. `live` is what the agent says of one that has not ended.
     pub fn show(&self, live: Option<&Reported>) -> Value {
         let Some(end) = &self.end else {
-            let running = live.is_some_and(|live| live.state() == Reporting::Running);
-            let state = if running { State::Running } else { State::Waiting };
+            let state = live.map_or(State::Waiting, State::unfinished);
             let progress = live.map_or(0.0, |live| live.progress.clamp(0.0, 1.0));
             let started = live.map_or(0, |live| live.started_at_unix_ms);
             return self.object(state, Value::Null, progress, started, 0);
@@ -224,6 +252,12 @@ mod tests {
             (Some("running"), Some(0.5))
         );
         assert!(shown["output"].is_null());
+        let cancelling = Reported {
+            cancelling: true,
+            ..running
+        };
+        // livy#69
+        assert_eq!(statement(None).show(Some(&cancelling))["state"], "cancelling");
         assert_eq!(statement(None).show(None)["state"], "waiting");
     }
 }

@@ -4,6 +4,10 @@ mod access;
 mod conventions;
 mod expiry;
 mod fakes;
+mod idempotency;
+mod replicas;
+mod surface;
+mod ui;
 
 use axum::body::Body;
 use berth_runtime::tasks::{Shutdown, Tasks};
@@ -17,6 +21,7 @@ use fakes::{FakeBackend, FakeStore};
 
 struct House {
     backend: Arc<FakeBackend>,
+    store: Arc<FakeStore>,
     app: Router,
 }
 
@@ -28,21 +33,26 @@ fn house(max_body_bytes: usize) -> House {
 }
 
 fn house_of(config: LivyConfig) -> House {
-    let backend = Arc::new(FakeBackend::default());
+    house_on(Arc::default(), Arc::default(), config)
+}
+
+fn house_on(backend: Arc<FakeBackend>, store: Arc<FakeStore>, config: LivyConfig) -> House {
     let tasks = Tasks::new(Shutdown::new());
-    let desk = Desk::new(
-        Arc::clone(&backend) as _,
-        Arc::new(FakeStore::default()),
-        tasks,
-        config,
-    );
+    let desk = Desk::new(Arc::clone(&backend) as _, Arc::clone(&store) as _, tasks, config);
     House {
         backend,
+        store,
         app: router(Arc::new(desk)),
     }
 }
 
 impl House {
+    /// Another broker of the same cluster, or the next one after a crash.
+    fn replica(&self) -> House {
+        let (backend, store) = (Arc::clone(&self.backend), Arc::clone(&self.store));
+        house_on(backend, store, LivyConfig::default())
+    }
+
     async fn call_as(&self, user: &str, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
         let body = if body.is_null() {
             Body::empty()

@@ -7,14 +7,18 @@ use std::time::Duration;
 use berth_core::ids::SessionId;
 use berth_proto::agent::Statement as Reported;
 use berth_runtime::clock::unix_millis;
+use serde_json::Value;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::Desk;
 use crate::dialects::livy::backend::{DriverFault, Phase, Seat};
 use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::idempotency::Key;
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::request::Completion;
+use crate::dialects::livy::retention::first_shown;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 
 /// How long one question for a statement's end stays open at the agent.
@@ -22,18 +26,38 @@ const POLL: Duration = Duration::from_secs(30);
 /// How many drivers a statement is offered to. It is offered again only when it surely never arrived.
 const MAX_STARTS: u32 = 2;
 
+/// A statement that is written down.
+enum Begun {
+    /// By this request.
+    New(Seat, Statement),
+    /// By an earlier one with the same key.
+    Before(Statement),
+}
+
 fn now() -> i64 {
     i64::try_from(unix_millis()).unwrap_or(i64::MAX)
 }
 
 impl Desk {
-    /// Takes a statement: answers when it is durable and was given to the driver.
+    /// Takes a statement: answers when it is durable and was given to the driver. One that is repeated with its key
+    /// is not run again.
     ///
     /// # Errors
     /// Nothing ran, and nothing will.
-    pub async fn submit(self: &Arc<Self>, listed: &Listed, intent: Intent) -> Result<Statement, Refusal> {
+    pub async fn submit(
+        self: &Arc<Self>,
+        listed: &Listed,
+        intent: Intent,
+        key: Option<&Key>,
+    ) -> Result<Statement, Refusal> {
         if intent.code.len() > self.config().max_code_bytes {
             return Err(Refusal::TooLarge(self.config().max_code_bytes));
+        }
+        let operation = key.map_or_else(Uuid::now_v7, |key| key.id(&listed.session.to_string()));
+        if key.is_some()
+            && let Some(first) = self.backend.recall(listed.session, operation).await?
+        {
+            return first.unless_other(&intent);
         }
         let state = self.state(listed).await?;
         if matches!(state, "starting" | "dead") {
@@ -42,25 +66,33 @@ impl Desk {
         // The work outlives a client that hangs up: what was begun is started and followed.
         let (tell, told) = oneshot::channel();
         let (desk, listed) = (Arc::clone(self), listed.clone());
-        self.tasks.spawn(
-            "livy statement",
-            async move { desk.run(&listed, intent, tell).await },
-        );
+        self.tasks.spawn("livy statement", async move {
+            desk.run(&listed, (operation, intent), tell).await
+        });
         told.await
             .unwrap_or_else(|_closed| Err(Refusal::Unavailable("the broker is shutting down".to_owned())))
     }
 
-    async fn run(&self, listed: &Listed, intent: Intent, tell: oneshot::Sender<Result<Statement, Refusal>>) {
+    async fn run(
+        &self,
+        listed: &Listed,
+        asked: (Uuid, Intent),
+        tell: oneshot::Sender<Result<Statement, Refusal>>,
+    ) {
         let begun = {
             let _turn = self.turn(listed).lock().await;
-            self.begin(listed, intent).await
+            self.begin(listed, asked).await
         };
-        let follow = begun.as_ref().ok().cloned();
+        let (follow, answer) = match begun {
+            Ok(Begun::New(seat, statement)) => (Some((seat, statement.clone())), Ok(statement)),
+            Ok(Begun::Before(statement)) => (None, Ok(statement)),
+            Err(refusal) => (None, Err(refusal)),
+        };
         if let Some((_, statement)) = &follow {
             self.follows(listed.session, statement.id);
         }
         // A client that has hung up does not hear the id; the statement is there all the same.
-        tell.send(begun.map(|(_, statement)| statement)).ok();
+        tell.send(answer).ok();
         if let Some((seat, statement)) = follow {
             let id = statement.id;
             self.follow(seat, statement).await;
@@ -80,9 +112,15 @@ impl Desk {
         &self.turns[listed.number as usize % self.turns.len()]
     }
 
-    async fn begin(&self, listed: &Listed, intent: Intent) -> Result<(Seat, Statement), Refusal> {
+    async fn begin(&self, listed: &Listed, (operation, intent): (Uuid, Intent)) -> Result<Begun, Refusal> {
         let seat = self.backend.seat(listed).await?;
-        let id = self.backend.begin(seat, &intent).await?;
+        let Some(id) = self.backend.begin(seat, operation, &intent).await? else {
+            let first = self.backend.recall(listed.session, operation).await?;
+            return first
+                .ok_or(Refusal::NoStatement)?
+                .unless_other(&intent)
+                .map(Begun::Before);
+        };
         let mut statement = Statement {
             id,
             epoch: seat.epoch,
@@ -90,7 +128,7 @@ impl Desk {
             end: None,
         };
         let seat = self.start(seat, &mut statement).await;
-        Ok((seat, statement))
+        Ok(Begun::New(seat, statement))
     }
 
     /// Gives a statement to the session's driver, to the next one if it surely did not begin.
@@ -192,7 +230,7 @@ impl Desk {
         }
     }
 
-    /// All statements of a session in order.
+    /// The statements of a session that are kept for its clients, in order.
     ///
     /// # Errors
     /// [`Refusal::Inactive`] when it has ended, [`Refusal::Unavailable`].
@@ -200,7 +238,28 @@ impl Desk {
         if listed.failed.is_some() || self.backend.phase(listed.session).await? == Phase::Closed {
             return Err(Refusal::Inactive);
         }
-        self.backend.statements(listed.session).await
+        let mut all = self.backend.statements(listed.session).await?;
+        let last = all.last().map_or(0, |last| last.id);
+        let first = first_shown(last, self.config().retained_statements);
+        all.retain(|statement| statement.id >= first);
+        Ok(all)
+    }
+
+    /// Livy's object of a statement, with what its driver says if that is to be had now.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn live(self: &Arc<Self>, listed: &Listed, statement: Statement) -> Result<Value, Refusal> {
+        let mut statement = statement;
+        let live = match &statement.end {
+            Some(_) => None,
+            None => match self.settle(listed, &mut statement).await {
+                // An agent that is away has nothing to say now.
+                Err(Refusal::Unavailable(_)) => None,
+                live => live?,
+            },
+        };
+        Ok(statement.show(live.as_ref()))
     }
 
     /// Asks every statement that has not ended to stop.
@@ -221,7 +280,7 @@ impl Desk {
     /// # Errors
     /// [`Refusal::NoStatement`], [`Refusal::Unavailable`].
     pub async fn statement(
-        &self,
+        self: &Arc<Self>,
         listed: &Listed,
         id: i64,
     ) -> Result<(Statement, Option<Reported>), Refusal> {
@@ -233,9 +292,18 @@ impl Desk {
         Ok((statement, live))
     }
 
-    async fn settle(&self, listed: &Listed, statement: &mut Statement) -> Result<Option<Reported>, Refusal> {
+    /// Never waits for a driver: while there is none, there is nothing to say.
+    async fn settle(
+        self: &Arc<Self>,
+        listed: &Listed,
+        statement: &mut Statement,
+    ) -> Result<Option<Reported>, Refusal> {
         if self.followed().contains(&(listed.session, statement.id)) {
             return self.look(listed, statement.id).await;
+        }
+        if self.backend.phase(listed.session).await? != Phase::Active {
+            self.place(listed);
+            return Ok(None);
         }
         let seat = self.backend.seat(listed).await?;
         let asked = match self.backend.get(seat, statement.id, Duration::ZERO).await {
@@ -262,19 +330,36 @@ impl Desk {
                 Ok(Some(reported))
             }
             Err(DriverFault::Lost { unsent: true }) => {
-                if let Some(next) = self.carry_on(seat, statement).await {
-                    self.start(next, statement).await;
-                }
+                self.follow_on(seat, statement.clone());
                 Ok(None)
             }
             Err(DriverFault::Lost { unsent: false }) => {
-                self.end_unknown(seat, statement).await;
+                self.end(seat, statement, End::unknown(now())).await;
+                let desk = Arc::clone(self);
+                self.tasks
+                    .spawn("livy recovery", async move { desk.recover(seat).await });
                 Ok(None)
             }
             Err(fault @ (DriverFault::NoStatement | DriverFault::Refused(_))) => {
                 Err(Refusal::Unavailable(fault.to_string()))
             }
         }
+    }
+
+    /// Takes a statement that surely did not begin to the session's next driver, in the background.
+    fn follow_on(self: &Arc<Self>, seat: Seat, mut statement: Statement) {
+        let id = statement.id;
+        if !self.followed().insert((seat.session, id)) {
+            return;
+        }
+        let desk = Arc::clone(self);
+        self.tasks.spawn("livy statement", async move {
+            if let Some(next) = desk.carry_on(seat, &mut statement).await {
+                let seat = desk.start(next, &mut statement).await;
+                desk.follow(seat, statement).await;
+            }
+            desk.followed().remove(&(seat.session, id));
+        });
     }
 
     /// What the driver says of a statement that is followed here; nothing while the session is being recovered.
@@ -287,10 +372,14 @@ impl Desk {
     }
 
     async fn one(&self, listed: &Listed, id: i64) -> Result<Option<Statement>, Refusal> {
-        match u64::try_from(id) {
-            Ok(id) => self.backend.statement(listed.session, id).await,
-            Err(_negative) => Ok(None),
+        let Ok(id) = u64::try_from(id) else {
+            return Ok(None);
+        };
+        let last = self.backend.last(listed.session).await?;
+        if id < first_shown(last, self.config().retained_statements) {
+            return Ok(None);
         }
+        self.backend.statement(listed.session, id).await
     }
 
     /// Asks a statement to stop. What is unknown or over is left alone, as Livy does.

@@ -12,10 +12,12 @@ use berth_store::{
     Compare, Entry, LeaseId, Op, Page, RawWatch, Revision, Store, StoreError, Txn, TxnOutcome,
 };
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::dialects::livy::backend::{Backend, DriverFault, Phase, Seat};
 use crate::dialects::livy::directory::Listed;
 use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::recovery::Happened;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 
@@ -113,6 +115,7 @@ struct State {
     running: BTreeMap<u64, Reported>,
     result: Option<String>,
     starts: u32,
+    operations: BTreeMap<Uuid, u64>,
     touches: Vec<(SessionId, bool)>,
     dead: bool,
     refuse_start: bool,
@@ -209,8 +212,11 @@ impl Backend for FakeBackend {
         Ok(())
     }
 
-    async fn begin(&self, seat: Seat, intent: &Intent) -> Result<u64, Refusal> {
+    async fn begin(&self, seat: Seat, operation: Uuid, intent: &Intent) -> Result<Option<u64>, Refusal> {
         let mut state = self.state.lock().unwrap();
+        if state.operations.contains_key(&operation) {
+            return Ok(None);
+        }
         let id = state.statements.len() as u64;
         state.statements.push(Statement {
             id,
@@ -218,7 +224,30 @@ impl Backend for FakeBackend {
             intent: intent.clone(),
             end: None,
         });
-        Ok(id)
+        state.operations.insert(operation, id);
+        Ok(Some(id))
+    }
+
+    async fn recall(&self, session: SessionId, operation: Uuid) -> Result<Option<Statement>, Refusal> {
+        let id = self.state.lock().unwrap().operations.get(&operation).copied();
+        match id {
+            Some(id) => self.statement(session, id).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn last(&self, _session: SessionId) -> Result<u64, Refusal> {
+        Ok((self.state.lock().unwrap().statements.len() as u64).saturating_sub(1))
+    }
+
+    async fn history(&self, session: SessionId) -> Result<Vec<Happened>, Refusal> {
+        let known = self.state.lock().unwrap().epochs.get(&session).copied();
+        let happened = known.map(|epoch| Happened {
+            at: 1,
+            epoch: epoch.get(),
+            what: "placed on a: warm; 1 changes replayed; lost: statement 0: not run again".to_owned(),
+        });
+        Ok(happened.into_iter().collect())
     }
 
     async fn finish(&self, _session: SessionId, id: u64, end: &End) -> Result<(), Refusal> {

@@ -1,0 +1,111 @@
+//! Several brokers on one store, and brokers after a crash.
+
+use std::collections::BTreeSet;
+
+use berth_core::ids::SessionId;
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use super::*;
+use crate::dialects::livy::directory::{Directory, Listed};
+use crate::dialects::livy::kind::Kind;
+
+/// livy#109, livy#111, livy#118
+#[tokio::test]
+async fn i2_the_next_broker_knows_sessions_and_statements() {
+    let first = house(1 << 20);
+    first
+        .post("/sessions", json!({ "name": "mine", "kind": "pyspark" }))
+        .await;
+    first.wait_for("/sessions/0/state", "idle").await;
+    first
+        .post("/sessions/0/statements", json!({ "code": "1+1" }))
+        .await;
+    first.backend.end_all("2");
+    let ended = first.wait_for("/sessions/0/statements/0", "available").await;
+    first.post("/sessions", json!({})).await;
+    first
+        .call_as("", Method::DELETE, "/sessions/1", &Value::Null)
+        .await;
+    let next = first.replica();
+    drop(first);
+    let (_, session) = next.get("/sessions/mine").await;
+    assert_eq!((&session["id"], &session["state"]), (&json!(0), &json!("idle")));
+    assert_eq!(next.get("/sessions/0/statements/0").await.1, ended);
+    assert_eq!(next.get("/sessions/1").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(next.post("/sessions", json!({})).await.1["id"], 2);
+}
+
+/// livy#112: the broker that took it died before it had done anything for it.
+#[tokio::test]
+async fn i2_a_session_that_was_starting_is_usable() {
+    let house = house(1 << 20);
+    let directory = Directory::new(Arc::clone(&house.store) as _);
+    directory.enter(listed(None)).await.unwrap();
+    assert_eq!(house.get("/sessions/0/state").await.1["state"], "starting");
+    house.wait_for("/sessions/0/state", "idle").await;
+}
+
+/// livy#116
+#[tokio::test]
+async fn i4_brokers_that_create_at_once_give_each_id_and_name_once() {
+    let one = house(1 << 20);
+    let other = one.replica();
+    let houses = [&one, &other];
+    let anonymous = (0..20).map(|n| houses[n % 2].post("/sessions", json!({})));
+    let ids: BTreeSet<u64> = join_all(anonymous)
+        .await
+        .iter()
+        .map(|(_, made)| made["id"].as_u64().unwrap())
+        .collect();
+    assert_eq!(ids.len(), 20);
+    let named = (0..4).map(|n| houses[n % 2].post("/sessions", json!({ "name": "mine" })));
+    let made = join_all(named).await;
+    let created = made.iter().filter(|(status, _)| *status == StatusCode::CREATED);
+    assert_eq!(created.count(), 1);
+}
+
+/// A request that is sent again to another broker.
+#[tokio::test]
+async fn i3_a_key_is_known_to_every_broker() {
+    let one = house(1 << 20);
+    let other = one.replica();
+    for house in [&one, &other] {
+        let request = Request::post("/sessions").header("Idempotency-Key", "k");
+        let request = request.body(Body::from("{}")).unwrap();
+        let answer = house.app.clone().oneshot(request).await.unwrap();
+        assert_eq!(
+            (answer.status(), &answer.headers()["location"]),
+            (StatusCode::CREATED, &"/sessions/0".parse().unwrap())
+        );
+    }
+    assert_eq!(one.get("/sessions").await.1["total"], 1);
+}
+
+fn listed(failed: Option<&str>) -> Listed {
+    Listed {
+        format: 1,
+        number: 0,
+        session: SessionId::new(Uuid::now_v7()),
+        owner: String::new(),
+        tenant: None,
+        proxy_user: None,
+        kind: Kind::Pyspark,
+        request: super::super::request::NewSession::default(),
+        failed: failed.map(str::to_owned),
+        key: None,
+    }
+}
+
+#[tokio::test]
+async fn i8_sessions_that_never_started_are_forgotten_in_the_end() {
+    let house = house(1 << 20);
+    let directory = Directory::new(Arc::clone(&house.store) as _);
+    for failed in [Some("no room"), None] {
+        directory.enter(listed(failed)).await.unwrap();
+    }
+    assert_eq!(directory.forget_failed(0).await, Ok(0), "not yet");
+    assert_eq!(directory.forget_failed(u64::MAX).await, Ok(1));
+    assert_eq!(house.get("/sessions/0").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(house.get("/sessions/1").await.0, StatusCode::OK);
+}

@@ -1,0 +1,171 @@
+"""Livy's REST surface on real drivers: what ends sessions, what is told of them, who may use them."""
+
+import base64
+import http.client
+import json
+import socket
+import time
+import urllib.error
+
+import pytest
+from berth_up import wait_until
+from livy_client import LivySession
+
+
+@pytest.fixture
+def livy(up):
+    up.wait_warm()
+    session = LivySession(up.endpoints["livy"]).wait_idle()
+    yield session
+    session.close()
+
+
+class Caller:
+    """One user's calls: status, headers and body, errors included."""
+
+    def __init__(self, up, user=None, **headers):
+        self.address, self.headers = up.endpoints["livy"], headers
+        if user:
+            self.headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:x".encode()).decode()
+
+    def __call__(self, method, path, body=None, **headers):
+        connection = http.client.HTTPConnection(self.address, timeout=60)
+        data = None if body is None else json.dumps(body)
+        connection.request(method, path, data, {**self.headers, **headers})
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        is_json = answer.headers.get_content_type() == "application/json"
+        return answer.status, answer.headers, json.loads(text) if is_json and text else text.decode()
+
+
+def is_listed(call, number):
+    return number in [each["id"] for each in call("GET", "/sessions?size=1000")[2]["sessions"]]
+
+
+def test_a_session_lives_by_its_heartbeat(up):
+    """livy#50: alive while it is called for, gone after that; a list is no call for it."""
+    up.wait_warm()
+    call = Caller(up)
+    number = LivySession(up.endpoints["livy"], heartbeatTimeoutInSecond=3).wait_idle().id
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        assert call("GET", f"/sessions/{number}")[0] == 200
+        time.sleep(0.5)  # The calls themselves are what is tested: a client's heartbeat.
+    wait_until(lambda: not is_listed(call, number), 60, "the session does not end")
+    assert call("GET", f"/sessions/{number}")[0] == 404
+
+
+def test_an_idle_session_ends_and_a_busy_one_does_not(up):
+    """livy#51, livy#52: calls that only read do not keep it, a statement that runs does."""
+    up.wait_warm()
+    call = Caller(up)
+    busy = LivySession(up.endpoints["livy"], idleTimeout="3s").wait_idle()
+    busy.submit("import time; time.sleep(600)")
+    up.wait_warm()
+    idle = LivySession(up.endpoints["livy"], idleTimeout="3s").wait_idle()
+    wait_until(lambda: call("GET", f"/sessions/{idle.id}")[0] == 404, 60, "the idle session does not end")
+    assert busy.state() == "busy"
+    busy.close()
+
+
+def test_a_session_ends_with_its_ttl(up):
+    """Whatever it does."""
+    up.wait_warm()
+    call = Caller(up)
+    session = LivySession(up.endpoints["livy"], ttl="20s").wait_idle()
+    session.submit("import time; time.sleep(600)")
+    wait_until(lambda: call("GET", f"/sessions/{session.id}")[0] == 404, 60, "the session does not end")
+
+
+def test_i3_a_statement_with_its_key_runs_once(up, livy, tmp_path):
+    """A retry after a lost answer, with the header that makes it safe."""
+    call, target = Caller(up), tmp_path / "written"
+    code = {"code": f"with open({str(target)!r}, 'a') as out:\n    out.write('once\\n')"}
+    path = f"/sessions/{livy.id}/statements"
+    answers = [call("POST", path, code, **{"Idempotency-Key": "k1"}) for _ in range(3)]
+    assert [status for status, _, _ in answers] == [201, 201, 201]
+    assert len({body["id"] for _, _, body in answers}) == 1
+    livy.output(answers[0][2]["id"])
+    assert call("POST", path, code, **{"Idempotency-Key": "k1"})[2]["state"] == "available"
+    assert target.read_text() == "once\n"
+    assert call("POST", path, {"code": "2"}, **{"Idempotency-Key": "k1"})[0] == 422
+
+
+def test_cancelling_is_shown_and_lists_tell_the_truth(livy):
+    """livy#69, livy#72"""
+    statement = livy.submit("import time\nfor _ in range(600):\n    try:\n        time.sleep(1)\n"
+                            "    except KeyboardInterrupt:\n        time.sleep(3)\n        raise")
+    shown = lambda: livy.call("GET", f"/{livy.id}/statements")["statements"][-1]  # noqa: E731
+    wait_until(lambda: shown()["state"] == "running", 60, "not running in the list")
+    livy.call("POST", f"/{livy.id}/statements/{statement}/cancel")
+    assert shown()["state"] in ("cancelling", "cancelled")
+    assert wait_until(lambda: livy.ended(statement), 60, "not cancelled")["state"] == "cancelled"
+
+
+def test_a_recovery_is_told(up, livy, tmp_path):
+    """livy#53, livy#54, and what was not rebuilt: in the log, at /recovery, on the page."""
+    call = Caller(up)
+    target = tmp_path / "written"
+    livy.run("x = 1")
+    livy.run(f"open({str(target)!r}, 'w').close()")
+    up.wait_warm()
+    up.kill_driver(dialect="livy", client_id=str(livy.id))
+    assert livy.run("x + 1") == "2"
+    _, _, told = call("GET", f"/sessions/{livy.id}/recovery")
+    assert told["recoveries"] == 1
+    (lost,) = told["events"][-1]["lost"]
+    assert lost.startswith("statement 1: not run again, since it had outside effects")
+    _, _, log = call("GET", f"/sessions/{livy.id}/log?size=-1")
+    assert log["log"][0] == "stdout: " and "\nstderr: " in log["log"] and log["log"][-1].endswith(lost)
+    assert len(log["log"]) == log["total"]
+    _, _, shown = call("GET", f"/sessions/{livy.id}")
+    assert shown["appInfo"].keys() == {"driverLogUrl", "sparkUiUrl", "executorLogUrls"}
+    status, headers, page = call("GET", f"/ui/session/{livy.id}")
+    assert status == 200 and "script" not in headers["Content-Security-Policy"]
+    assert lost in page and "x + 1" in page
+
+
+def test_the_pages_are_where_livys_are(up, livy):
+    """livy#36"""
+    call = Caller(up)
+    status, headers, _ = call("GET", "/")
+    assert (status, headers["Location"]) == (302, "/ui/")
+    assert f'href="session/{livy.id}"' in call("GET", "/ui/")[2]
+
+
+def test_i7_sessions_are_their_owners(up):
+    """livy#103 with Berth's stricter default: others do not even see it."""
+    alice, bob = Caller(up, "alice"), Caller(up, "bob")
+    _, _, created = alice("POST", "/sessions", {"kind": "pyspark"})
+    assert created["owner"] == "alice"
+    number = created["id"]
+    for method, path in [("GET", f"/sessions/{number}"), ("GET", f"/ui/session/{number}"),
+                         ("DELETE", f"/sessions/{number}")]:
+        assert bob(method, path)[0] == 403
+    assert number not in [each["id"] for each in bob("GET", "/sessions")[2]["sessions"]]
+    assert alice("DELETE", f"/sessions/{number}")[2] == {"msg": "deleted"}
+
+
+def test_a_client_that_waits_before_it_sends_is_told_to(up):
+    """livy#10, livy#41: as the Java client does, and with headers of 100 kB."""
+    host, port = up.endpoints["livy"].rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        head = (f"POST /sessions HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2\r\nExpect: 100-continue\r\n"
+                f"Content-Encoding: UTF-8\r\nX-Large: {'x' * 100_000}\r\n\r\n")
+        client.sendall(head.encode())
+        assert client.recv(1024).startswith(b"HTTP/1.1 100")
+        client.sendall(b"{}")
+        answer = client.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 201"), answer
+    number = json.loads(answer.split(b"\r\n\r\n", 1)[1])["id"]
+    assert Caller(up)("DELETE", f"/sessions/{number}")[0] == 200
+
+
+def test_statements_of_a_session_that_is_over(livy):
+    """livy#76"""
+    livy.call("POST", f"/{livy.id}/stop")
+    for method, wanted in (("GET", 400), ("POST", 500)):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            livy.call(method, f"/{livy.id}/statements", {"code": "1"} if method == "POST" else None)
+        assert refused.value.code == wanted
