@@ -1,5 +1,6 @@
 //! One driver: what is known of it, and its end.
 
+mod batch;
 pub(crate) mod launch;
 pub(crate) mod preflight;
 pub(crate) mod probe;
@@ -47,8 +48,9 @@ impl Phase {
 /// What a driver said when it was ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ready {
-    /// Loopback port of Spark Connect.
+    /// Loopback port of Spark Connect; 0 for the place of a batch.
     pub(crate) port: u16,
+    /// The JVM; for the place of a batch, the runner.
     pub(crate) jvm_pid: u32,
     pub(crate) spark_version: String,
 }

@@ -63,6 +63,9 @@ pub struct Held {
     pub share_key: Option<String>,
     /// Whose it is; empty while it is warm.
     pub sessions: BTreeMap<SessionId, Epoch>,
+    /// True for the place of a batch.
+    #[serde(default)]
+    pub batch: bool,
 }
 
 impl Held {
@@ -73,6 +76,7 @@ impl Held {
             memory_bytes,
             share_key: None,
             sessions: BTreeMap::new(),
+            batch: false,
         }
     }
 

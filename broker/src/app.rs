@@ -24,6 +24,7 @@ use crate::calls::Calls;
 use crate::config::BrokerConfig;
 use crate::dialects::connect::{Connect, ConnectConfig, service};
 use crate::dialects::livy;
+use crate::dialects::livy::batches::desk::Batches;
 use crate::dialects::livy::desk::Desk;
 use crate::fleet::Fleet;
 use crate::leader::Leader;
@@ -90,12 +91,18 @@ impl Broker {
                 () = draining.draining() => {}
             }
         });
+        let batches = Arc::new(Batches::new(
+            Arc::clone(&sessions) as _,
+            Arc::clone(&store),
+            tasks.clone(),
+            config.livy.clone(),
+        ));
         let leader = Leader::new(
             id,
             &config,
             Arc::clone(&store),
             Arc::clone(&fleet),
-            Arc::clone(&sessions),
+            (Arc::clone(&sessions), Arc::clone(&batches)),
             tasks.clone(),
         );
         tasks.spawn("leader", leader.run(Arc::clone(&lease)));
@@ -114,7 +121,7 @@ impl Broker {
             tasks.clone(),
             config.livy.clone(),
         );
-        let livy = livy::router(Arc::new(desk))
+        let livy = livy::router(Arc::new(desk), batches)
             .layer(middleware::from_fn(identity::livy))
             .layer(middleware::from_fn_with_state(calls.clone(), limit::livy));
         let native = Native::server(Arc::clone(&store), fleet, ledger, sessions);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use berth_core::duties::{Duty, Patience, duty};
 use berth_core::ids::{BrokerId, DriverId, SessionId, TenantId};
 use berth_core::keys;
-use berth_core::record::Dialect;
+use berth_core::record::{Dialect, Work};
 use berth_runtime::clock::unix_millis;
 use berth_runtime::tasks::Tasks;
 use berth_store::StoreRef;
@@ -25,7 +25,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::config::BrokerConfig;
-use crate::dialects::livy::directory::Directory;
+use crate::dialects::livy::batches::desk::Batches;
+use crate::dialects::livy::directory::{Directory, Resource};
 use crate::fleet::{Fleet, Loss};
 use crate::sessions::Sessions;
 
@@ -51,6 +52,7 @@ pub(crate) struct Leader {
     store: StoreRef,
     fleet: Arc<Fleet>,
     sessions: Arc<Sessions>,
+    batches: Arc<Batches>,
     tasks: Tasks,
     patience: Patience,
     room: Arc<Semaphore>,
@@ -68,7 +70,7 @@ impl Leader {
         config: &BrokerConfig,
         store: StoreRef,
         fleet: Arc<Fleet>,
-        sessions: Arc<Sessions>,
+        (sessions, batches): (Arc<Sessions>, Arc<Batches>),
         tasks: Tasks,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -76,6 +78,7 @@ impl Leader {
             store,
             fleet,
             sessions,
+            batches,
             tasks,
             patience: Patience {
                 idle_millis: config.idle_seconds.saturating_mul(1000),
@@ -183,13 +186,16 @@ impl Leader {
         });
     }
 
-    /// Removes numbers of Livy's sessions that could not be started.
+    /// Removes numbers of Livy's sessions and batches that could not be started.
     fn sweep_numbers(self: &Arc<Self>) {
         let leader = Arc::clone(self);
         let before = unix_millis().saturating_sub(self.patience.closed_millis);
         self.tasks.spawn("livy sweep", async move {
-            if let Err(error) = Directory::new(leader.store.clone()).forget_failed(before).await {
-                tracing::warn!(%error, "sessions that never started are not forgotten");
+            for resource in [Resource::Sessions, Resource::Batches] {
+                let directory = Directory::of(leader.store.clone(), resource);
+                if let Err(error) = directory.forget_failed(before).await {
+                    tracing::warn!(%error, ?resource, "what never started is not forgotten");
+                }
             }
         });
     }
@@ -197,7 +203,10 @@ impl Leader {
     fn on_lost_drivers(self: &Arc<Self>, drivers: &[String]) {
         let drivers: BTreeSet<DriverId> = drivers.iter().filter_map(|id| id.parse().ok()).collect();
         for id in self.sessions.table().on_drivers(&drivers) {
-            self.assign(Duty::Recover, id, berth_core::ids::Epoch::INITIAL);
+            let brief = self.sessions.table().brief(id);
+            let is_batch = brief.is_some_and(|brief| brief.work == Work::Batch);
+            let duty = if is_batch { Duty::Attend } else { Duty::Recover };
+            self.assign(duty, id, berth_core::ids::Epoch::INITIAL);
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::ids::{DriverId, Epoch, NodeId, SessionId};
-use berth_core::record::{Dialect, NodeRecord, Placement, SessionRecord, SessionState};
+use berth_core::record::{Dialect, NodeRecord, Placement, SessionRecord, SessionState, Work};
 use berth_core::session::{Fence, fence};
 use berth_proto::agent as api;
 use berth_proto::agent::reserve_reply::refused::Reason;
@@ -75,6 +75,17 @@ struct Made {
     server_session_id: String,
     replayed: u64,
     lost: Vec<String>,
+}
+
+impl Made {
+    /// Of a batch: what it does, it does from its beginning.
+    const fn nothing() -> Self {
+        Self {
+            server_session_id: String::new(),
+            replayed: 0,
+            lost: Vec::new(),
+        }
+    }
 }
 
 impl Placer {
@@ -215,6 +226,7 @@ impl Placer {
             share_key: choice.share_key.clone(),
             memory_bytes: choice.memory_bytes,
             static_confs: choice.static_confs.clone(),
+            batch: record.work == Work::Batch,
         };
         let mut agent = self.fleet.client(&node.address);
         let reserved = async {
@@ -259,6 +271,7 @@ impl Placer {
         let node = &choice.node;
         let mut route = self.route(record, node, endpoint, "").map_err(Miss::Never)?;
         let made = match record.dialect {
+            Dialect::Livy if record.work == Work::Batch => Made::nothing(),
             Dialect::Livy => self.rebuild_code(&route).await?,
             Dialect::Connect | Dialect::Kyuubi | Dialect::Hs2 | Dialect::Native => {
                 self.rebuild_connect(&route, &choice.session_confs).await?

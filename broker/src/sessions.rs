@@ -4,10 +4,11 @@
 //! session's record compares the revision that was read, so that of several brokers one wins and the others follow.
 //!
 //! `admit` opens records and counts them, `settle` takes a session to its driver, `close` ends it. `backend` is
-//! what the Connect dialect calls, `code` what Livy calls.
+//! what the Connect dialect calls, `code` what Livy calls, `batch` what its batches call.
 
 mod admit;
 mod backend;
+mod batch;
 mod close;
 pub(crate) mod code;
 mod settle;

@@ -11,6 +11,7 @@ use berth_core::lineage::compact::Room;
 use berth_core::lineage::{Class, LineageEntry, Outcome, Payload};
 use berth_core::record::{
     BrokerRecord, CloseReason, Dialect, FORMAT, Lifetime, Record, SessionRecord, SessionState, UsageRecord,
+    Work,
 };
 use berth_runtime::tasks::{Shutdown, Tasks};
 use berth_runtime::tls::{TlsFiles, install_provider};
@@ -95,6 +96,7 @@ fn wanted(client: Uuid) -> Wanted {
         owner: "u".to_owned(),
         tenant: None,
         dialect: Dialect::Connect,
+        work: Work::Session,
         client_id: client.to_string(),
         name: None,
         profile: None,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{BrokerId, DriverId, Epoch, NodeId, NodeIncarnation, SessionId};
-use crate::record::{Dialect, Lifetime, Placement, SessionRecord, SessionState, UnixMillis};
+use crate::record::{Dialect, Lifetime, Placement, SessionRecord, SessionState, UnixMillis, Work};
 
 /// As much of a session as duties, and a broker's table of all sessions, need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Brief {
     pub id: SessionId,
     /// Its dialect.
     pub dialect: Dialect,
+    /// What it is for.
+    pub work: Work,
     /// Its epoch.
     pub epoch: Epoch,
     /// When it ends by its client's wish.
@@ -83,6 +85,7 @@ impl Brief {
         Self {
             id: record.id,
             dialect: record.dialect,
+            work: record.work,
             epoch: record.epoch,
             lifetime: record.lifetime,
             created_at: record.created_at,
@@ -134,6 +137,8 @@ pub struct Patience {
 /// Something to do for a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Duty {
+    /// Follow a batch to its end, and do what its submission asked for if its place is lost.
+    Attend,
     /// Bring it back to a driver.
     Recover,
     /// Move it away from a node that is drained.
@@ -156,6 +161,8 @@ pub fn duty(brief: &Brief, cluster: &Cluster, patience: Patience, now: UnixMilli
     }
     match &brief.at {
         At::Closed { at } => is_over(*at, patience.closed_millis, now).then_some(Duty::Reap),
+        // It never counts as idle, and a node that is drained waits for it.
+        At::Placing { .. } | At::On { .. } if brief.work == Work::Batch => Some(Duty::Attend),
         At::Placing { broker, .. } if cluster.brokers.contains(broker) => None,
         // A client of Livy does not wait for its session; one of the others asks again if it still wants it.
         At::Placing { again, .. } if *again || brief.dialect == Dialect::Livy => Some(Duty::Recover),
@@ -232,6 +239,7 @@ mod tests {
 
     fn brief(dialect: Dialect, at: At) -> Brief {
         Brief {
+            work: Work::Session,
             id: SessionId::new(Uuid::nil()),
             dialect,
             epoch: Epoch::INITIAL.next(),
@@ -319,6 +327,27 @@ mod tests {
         for (dialect, at, expected) in cases {
             let found = duty(&brief(dialect, at.clone()), &cluster(), PATIENCE, 999);
             assert_eq!(found, expected, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_attended_until_it_is_closed() {
+        let attend = Some(Duty::Attend);
+        let cases = [
+            (placing("alive", false), attend),
+            (placing("dead", true), attend),
+            (on("up", 1, 2), attend),
+            (on("gone", 1, 1), attend),
+            (on("drained", 1, 4), attend),
+            (At::Closed { at: 999 }, None),
+            (At::Closed { at: 0 }, Some(Duty::Reap)),
+        ];
+        for (at, expected) in cases {
+            let batch = Brief {
+                work: Work::Batch,
+                ..brief(Dialect::Livy, at.clone())
+            };
+            assert_eq!(duty(&batch, &cluster(), PATIENCE, 5000), expected, "{at:?}");
         }
     }
 

@@ -7,6 +7,7 @@
 //! The invariants I1-I8 are listed in [`invariants`], each with the rule here that keeps it.
 
 pub mod admission;
+pub mod batch;
 pub mod confs;
 pub mod connect;
 pub mod duties;

@@ -112,6 +112,23 @@ impl Dialect {
     }
 }
 
+/// What a session is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Work {
+    /// Whatever its client asks for, until it is closed.
+    #[default]
+    Session,
+    /// One application that was submitted; see [`crate::batch`].
+    Batch,
+}
+
+impl Work {
+    fn is_session(&self) -> bool {
+        *self == Self::Session
+    }
+}
+
 /// Which driver, on which run of which node, a session lives on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
@@ -238,6 +255,9 @@ pub struct SessionRecord {
     pub id: SessionId,
     /// The dialect that opened it.
     pub dialect: Dialect,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Work::is_session")]
+    pub work: Work,
     /// The user it belongs to, as the dialect names it; empty where the client named none.
     pub owner: String,
     /// The tenant it counts for.

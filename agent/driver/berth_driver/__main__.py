@@ -9,7 +9,7 @@ import json
 import os
 import sys
 
-ROLES = ("supervisor", "runner", "training", "metastore")
+ROLES = ("supervisor", "runner", "batch", "training", "metastore")
 
 
 def main():

@@ -75,7 +75,8 @@ class Supervisor:
     def start_runner(self):
         ours, theirs = socket.socketpair()
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
-        command = [sys.executable, "-u", script, sys.argv[1], "runner", str(theirs.fileno()), str(os.getpid())]
+        role = self.settings.get("role", "runner")
+        command = [sys.executable, "-u", script, sys.argv[1], role, str(theirs.fileno()), str(os.getpid())]
         runner = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
         return runner, ours

@@ -15,14 +15,14 @@ use sha2::{Digest, Sha256};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use super::{Driver, Phase, Wire};
+use super::{Driver, Phase, Wire, batch};
 use crate::config::{AgentConfig, ProfileConfig};
 use crate::files::{Durable, private_directory, replace};
 use crate::process::{MARK, Process};
 use crate::words::word;
 
 /// The driver host's files.
-const HOST: [(&str, &str); 12] = [
+const HOST: [(&str, &str); 13] = [
     (
         "__init__.py",
         include_str!("../../driver/berth_driver/__init__.py"),
@@ -31,6 +31,7 @@ const HOST: [(&str, &str); 12] = [
         "__main__.py",
         include_str!("../../driver/berth_driver/__main__.py"),
     ),
+    ("batch.py", include_str!("../../driver/berth_driver/batch.py")),
     ("effects.py", include_str!("../../driver/berth_driver/effects.py")),
     ("frames.py", include_str!("../../driver/berth_driver/frames.py")),
     (
@@ -97,6 +98,8 @@ pub(crate) enum Purpose {
     Pool,
     /// A client waits for it.
     Session,
+    /// To run one application.
+    Batch,
 }
 
 impl Purpose {
@@ -105,7 +108,15 @@ impl Purpose {
     const fn warm_up_sessions(self) -> u32 {
         match self {
             Self::Pool => 3,
-            Self::Session => 0,
+            Self::Session | Self::Batch => 0,
+        }
+    }
+
+    /// What the supervisor's child is.
+    const fn role(self) -> &'static str {
+        match self {
+            Self::Pool | Self::Session => "runner",
+            Self::Batch => "batch",
         }
     }
 }
@@ -139,7 +150,9 @@ impl Plan<'_> {
             "fence_deadline_millis": u64::try_from(self.fence.as_millis()).unwrap_or(u64::MAX),
             "warm_up": self.purpose.warm_up_sessions(),
             "scratch": scratch,
-            "confs": confs(config, self.profile, self.static_confs, self.node, &scratch, &token, self.id),
+            "role": self.purpose.role(),
+            "log": directory.join("driver.log"),
+            "confs": self.confs(config, &scratch, &token),
         });
         let path = directory.join("settings.json");
         replace(&path, settings.to_string().as_bytes(), Durable::Process)?;
@@ -164,6 +177,15 @@ impl Plan<'_> {
             wire: Mutex::new(Wire::new()),
         };
         Ok((driver, child))
+    }
+
+    fn confs(&self, config: &AgentConfig, scratch: &Path, token: &str) -> BTreeMap<String, String> {
+        let (profile, given) = (self.profile, self.static_confs);
+        let confs = confs(config, profile, given, self.node, scratch, token, self.id);
+        match self.purpose {
+            Purpose::Pool | Purpose::Session => confs,
+            Purpose::Batch => batch::confs(confs, profile),
+        }
     }
 }
 

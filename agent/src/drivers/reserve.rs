@@ -37,6 +37,7 @@ pub(crate) struct Wanted {
     pub(crate) claim: Claim,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) static_confs: BTreeMap<String, String>,
+    pub(crate) batch: bool,
 }
 
 impl Wanted {
@@ -67,10 +68,11 @@ impl Drivers {
         if claim.epoch > Epoch::INITIAL {
             self.fence(claim.session, claim.epoch).await?;
         }
-        let held = Held::warm(
+        let mut held = Held::warm(
             wanted.profile.clone(),
             wanted.memory_bytes.unwrap_or(profile.memory_bytes),
         );
+        held.batch = wanted.batch;
         let id = DriverId::new(Uuid::new_v4());
         let _one = self.starting.lock().await;
         {
@@ -78,7 +80,7 @@ impl Drivers {
             if let Some(driver) = table.driver_of(&claim)? {
                 return Ok(driver);
             }
-            if wanted.static_confs.is_empty() {
+            if wanted.static_confs.is_empty() && !wanted.batch {
                 if let Some(driver) = table.take(&held, &claim, profile)? {
                     drop(table);
                     self.changed();
@@ -88,7 +90,11 @@ impl Drivers {
             }
             table.reservations.reserve(id, held, Some(&claim))?;
         }
-        let purpose = Purpose::Session;
+        let purpose = if wanted.batch {
+            Purpose::Batch
+        } else {
+            Purpose::Session
+        };
         Ok(self.launch(id, purpose, &wanted.profile, profile, &wanted.static_confs)?)
     }
 
@@ -140,7 +146,8 @@ impl Drivers {
             table.drivers.insert(id, Arc::clone(&driver));
             table.save(id);
         }
-        self.supervise(&driver, Watched::Child(child), !static_confs.is_empty());
+        let own_confs = !static_confs.is_empty() || purpose == Purpose::Batch;
+        self.supervise(&driver, Watched::Child(child), own_confs);
         self.changed();
         Ok(driver)
     }

@@ -79,6 +79,10 @@ impl Drivers {
             let Some(Phase::Ready(ready)) = begun.await.ok().map(|phase| phase.clone()) else {
                 return;
             };
+            if ready.port == 0 {
+                // The place of a batch: its application need not answer anybody.
+                return;
+            }
             let mut answered = Instant::now();
             while !driver.has_ended() {
                 if answers(ready.port, PROBE).await {

@@ -40,6 +40,7 @@ impl AgentService {
             },
             memory_bytes: (request.memory_bytes > 0).then_some(request.memory_bytes),
             static_confs: request.static_confs.into_iter().collect(),
+            batch: request.batch,
         };
         match self.drivers.reserve(&wanted).await {
             Ok(driver) => Ok(self.follow(driver)),

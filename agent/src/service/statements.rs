@@ -15,18 +15,25 @@ use crate::statements::{Key, MAX_CODE_BYTES, StatementError};
 const MAX_WAIT_MS: u32 = 60_000;
 /// What the driver host runs.
 const KINDS: [&str; 2] = ["pyspark", "sql"];
+/// What the place of a batch runs.
+const BATCH: &str = "batch";
 
 impl AgentService {
     pub(super) async fn start(&self, request: api::StartStatementRequest) -> Result<api::Statement, Status> {
         let (session, epoch) = session_epoch(&request.session_id, request.epoch)?;
         let key = key(session, epoch, &request.statement_id)?;
-        if !KINDS.contains(&request.kind.as_str()) {
+        if request.kind != BATCH && !KINDS.contains(&request.kind.as_str()) {
             let kinds = KINDS.join(" and ");
             return Err(Status::invalid_argument(format!(
                 "code of kind {kinds} is run here"
             )));
         }
         let (driver, held) = self.located(session, epoch)?;
+        if held.batch != (request.kind == BATCH) {
+            return Err(Status::invalid_argument(
+                "a batch runs on a place that was reserved for one, and nothing else does",
+            ));
+        }
         if held.share_key.is_some() {
             return Err(Status::failed_precondition(
                 "code needs a driver of its own; open the session in a profile that does not share drivers",

@@ -1,10 +1,11 @@
-//! Livy's REST API: sessions and statements.
+//! Livy's REST API: sessions, statements and batches.
 //!
 //! [`router`] answers the calls, [`desk`] does what they ask for, and what it needs of the rest of the broker is
 //! the small trait [`backend::Backend`]. docs/livy.md lists which calls are there.
 
 pub mod access;
 pub mod backend;
+pub mod batches;
 mod conventions;
 pub mod desk;
 pub mod directory;
@@ -35,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
 
 use access::Users;
+use batches::desk::Batches;
 use berth_core::ids::TenantId;
 use desk::Desk;
 use view::Fields;
@@ -120,7 +122,7 @@ impl Caller {
 }
 
 /// The dialect's calls.
-pub fn router(desk: Arc<Desk>) -> Router {
+pub fn router(desk: Arc<Desk>, batches: Arc<Batches>) -> Router {
     let config = desk.config().clone();
     let limit = DefaultBodyLimit::max(config.max_body_bytes);
     let pages = if config.ui { ui::routes() } else { Router::new() };
@@ -146,9 +148,10 @@ pub fn router(desk: Arc<Desk>) -> Router {
             post(handlers::cancel),
         )
         .route("/metrics/ping", get(handlers::ping))
+        .with_state(desk)
+        .merge(batches::router(batches))
         .layer(limit)
-        .layer(middleware::from_fn(traced))
-        .with_state(desk);
+        .layer(middleware::from_fn(traced));
     conventions::around(calls, &config)
 }
 

@@ -10,12 +10,13 @@ use berth_store::{Compare, Txn};
 use super::Leader;
 use super::look::Held;
 use crate::dialects::connect::backend::{Backend, Refusal};
-use crate::dialects::livy::directory::Directory;
+use crate::dialects::livy::directory::{Directory, Resource, number_of};
 use crate::ledger::unavailable;
 
 impl Leader {
     pub(super) async fn carry_out(&self, duty: Duty, id: SessionId, epoch: Epoch) -> Result<(), Refusal> {
         let done = match duty {
+            Duty::Attend => self.attend(id).await,
             Duty::Recover => self.sessions.follow_on(id).await.map(drop),
             Duty::Move => self.move_away(id, epoch).await,
             Duty::Expire => self.expire(id).await,
@@ -26,6 +27,15 @@ impl Leader {
             Err(Refusal::Closed) => Ok(()),
             other => other,
         }
+    }
+
+    /// Follows a batch, if its broker is gone, or beside it.
+    async fn attend(&self, id: SessionId) -> Result<(), Refusal> {
+        let record = self.sessions.record(id).await?;
+        if let Some(number) = record.and_then(|record| number_of(&record.client_id)) {
+            self.batches.attend(number, id);
+        }
+        Ok(())
     }
 
     /// At a safe point: nothing that changes anything is under way.
@@ -52,7 +62,7 @@ impl Leader {
     }
 
     async fn forget_number(&self, record: &SessionRecord) -> Result<(), Refusal> {
-        let directory = Directory::new(self.store.clone());
+        let directory = Directory::of(self.store.clone(), Resource::for_work(record.work));
         let forgotten = directory.forget(&record.client_id, record.id).await;
         forgotten.map_err(unavailable)
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use berth_core::ids::NodeId;
 use berth_core::placement::{Decision, place};
-use berth_core::record::{Dialect, NodeRecord, SessionRecord};
+use berth_core::record::{Dialect, NodeRecord, SessionRecord, Work};
 use berth_proto::agent::ShareLevel;
 
 use super::{Miss, Placer};
@@ -30,11 +30,13 @@ impl Placer {
         let nodes = self.fleet.nodes();
         check_profile(&nodes, record)?;
         let static_confs = static_confs(record);
+        // No warm driver will do.
+        let is_cold = !static_confs.is_empty() || record.work == Work::Batch;
         let untried = nodes.iter().filter(|node| !tried.contains(&node.record.id));
         let offers: BTreeMap<_, _> = untried
             .filter_map(|node| {
                 let key = share_key(node, record);
-                let view = node.view(&record.profile, &key, !static_confs.is_empty())?;
+                let view = node.view(&record.profile, &key, is_cold)?;
                 Some((node.record.id.clone(), view))
             })
             .collect();

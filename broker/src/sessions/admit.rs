@@ -92,6 +92,7 @@ impl Sessions {
             format: FORMAT,
             id: wanted.session,
             dialect: wanted.dialect,
+            work: wanted.work,
             owner: wanted.owner.clone(),
             tenant: self.tenant(wanted),
             profile: profile.clone(),

@@ -44,7 +44,7 @@ const SHORT: Duration = Duration::from_secs(2);
 /// A pause before an agent is asked again.
 const PAUSE: Duration = Duration::from_millis(250);
 /// An agent answers within this time beyond the wait that it was asked for.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The agent's id of a statement.
 pub(crate) fn statement_id(id: u64) -> String {
@@ -71,7 +71,7 @@ pub(crate) async fn read_statement(ledger: &Ledger, entry: &LineageEntry) -> Res
     })
 }
 
-fn refusal(refused: Refused) -> Refusal {
+pub(super) fn refusal(refused: Refused) -> Refusal {
     match refused {
         Refused::Closed => Refusal::NotReady("dead"),
         Refused::Quota { reason } | Refused::Denied { reason } | Refused::LineageFull { reason } => {
@@ -83,7 +83,7 @@ fn refusal(refused: Refused) -> Refusal {
     }
 }
 
-fn wanted(listed: &Listed) -> Result<Wanted, Refusal> {
+pub(super) fn wanted(listed: &Listed) -> Result<Wanted, Refusal> {
     let mut confs = listed.request.spark_conf();
     let profile = confs.remove(PROFILE);
     let refused = confs::refused(&confs);
@@ -104,9 +104,10 @@ fn wanted(listed: &Listed) -> Result<Wanted, Refusal> {
     Ok(Wanted {
         session: listed.session,
         dialect: Dialect::Livy,
+        work: listed.work(),
         owner: listed.owner.clone(),
         tenant: listed.tenant.clone(),
-        client_id: listed.number.to_string(),
+        client_id: listed.client_id(),
         name: listed.request.name.clone(),
         profile,
         confs,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ids::{DriverId, SessionId};
-use crate::record::{Dialect, FORMAT, Lifetime};
+use crate::record::{Dialect, FORMAT, Lifetime, Work};
 
 fn broker(n: u8) -> BrokerId {
     format!("b{n}").parse().unwrap()
@@ -24,6 +24,7 @@ fn opened() -> SessionRecord {
         format: FORMAT,
         id: SessionId::new(Uuid::from_u128(7)),
         dialect: Dialect::Connect,
+        work: Work::Session,
         owner: "ann".to_owned(),
         tenant: "t".parse().unwrap(),
         profile: "default".parse().unwrap(),

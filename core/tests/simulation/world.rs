@@ -6,7 +6,7 @@ use berth_core::admission::Limits;
 use berth_core::ids::{BrokerId, Epoch, NodeIncarnation, SessionId};
 use berth_core::invariants::{Actual, Picture, violations};
 use berth_core::record::{
-    Dialect, FORMAT, Lifetime, NodeRecord, Placement, SessionRecord, SessionState, UnixMillis,
+    Dialect, FORMAT, Lifetime, NodeRecord, Placement, SessionRecord, SessionState, UnixMillis, Work,
 };
 use uuid::Uuid;
 
@@ -171,6 +171,7 @@ impl World {
             format: FORMAT,
             id: SessionId::new(self.uuid()),
             dialect: Dialect::Connect,
+            work: Work::Session,
             owner: String::new(),
             tenant: "t".parse().expect("a tenant"),
             profile: "p".parse().expect("a profile"),

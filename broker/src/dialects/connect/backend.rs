@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId, TenantId};
 use berth_core::lineage::{Class, LineageEntry, Payload};
-use berth_core::record::{Cause, CloseReason, Dialect, Lifetime, SessionRecord};
+use berth_core::record::{Cause, CloseReason, Dialect, Lifetime, SessionRecord, Work};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
@@ -59,6 +59,8 @@ pub struct Wanted {
     pub session: SessionId,
     /// The dialect that it is opened by.
     pub dialect: Dialect,
+    /// What it is for.
+    pub work: Work,
     /// Its user.
     pub owner: String,
     /// The tenant of the authenticated user, if somebody was authenticated.

@@ -229,7 +229,9 @@ pub(crate) fn error_class(status: &Status) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use berth_core::ids::{Epoch, SessionId};
-    use berth_core::record::{CloseReason, Dialect, Lifetime, SessionEvent, SessionRecord, SessionState};
+    use berth_core::record::{
+        CloseReason, Dialect, Lifetime, SessionEvent, SessionRecord, SessionState, Work,
+    };
     use uuid::Uuid;
 
     use super::*;
@@ -285,6 +287,7 @@ mod tests {
             format: 1,
             id: SessionId::for_connect("u", Uuid::from_u128(1)),
             dialect: Dialect::Connect,
+            work: Work::Session,
             owner: "u".to_owned(),
             tenant: "blue".parse().unwrap(),
             profile: "default".parse().unwrap(),

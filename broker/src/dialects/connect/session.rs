@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use berth_core::ids::SessionId;
-use berth_core::record::{Cause, Dialect, Lifetime};
+use berth_core::record::{Cause, Dialect, Lifetime, Work};
 use berth_runtime::telemetry::trace;
 use bytes::Bytes;
 use tonic::Status;
@@ -166,6 +166,7 @@ impl Connect {
                 .as_ref()
                 .and_then(|identity| identity.tenant.clone()),
             dialect: Dialect::Connect,
+            work: Work::Session,
             client_id: call.client_session.to_string(),
             name: None,
             profile: call.header(PROFILE_HEADER),

@@ -72,10 +72,7 @@ impl Desk {
         let wanted = caller.acts_for.as_deref().or(request.proxy_user.as_deref());
         let wanted = wanted.or(Some(&caller.user));
         let proxy_user = self.config.acts_for(&caller.user, wanted)?;
-        let key = key.map(|key| Keyed {
-            id: key.id(&caller.user),
-            asked: key.asked,
-        });
+        let key = key.map(|key| Keyed::of(key, &caller.user));
         let listed = Listed {
             format: FORMAT,
             number: 0,
@@ -87,6 +84,7 @@ impl Desk {
             request,
             failed: None,
             key,
+            batch: None,
         };
         self.backend.check(&listed)?;
         if self.placing().len() >= self.config.max_starting {

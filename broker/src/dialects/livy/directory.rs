@@ -1,4 +1,4 @@
-//! Livy's integers and names for sessions, in the store.
+//! Livy's integers and names for sessions and batches, in the store.
 //!
 //! An id comes from a counter that only rises, so that it is never given twice, over any restart and from any
 //! replica. The entry is what makes a session durable before its client hears the id: it holds the request, so that
@@ -6,25 +6,86 @@
 
 use berth_core::ids::{SessionId, TenantId};
 use berth_core::keys;
-use berth_core::record::{FORMAT, Record, RecordError};
+use berth_core::record::{FORMAT, Record, RecordError, Work};
 use berth_store::{Compare, Entry, Revision, StoreError, StoreRef, Txn, TxnOutcome};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::batches::Batch;
+use super::idempotency::Key;
 use super::kind::Kind;
 use super::refusal::Refusal;
 use super::request::NewSession;
 
-/// Dialect part of the keys of entries; the number follows, zero-padded so that key order is creation order.
-const IDS: &str = "livy";
-/// Dialect part of the keys of names.
-const NAMES: &str = "livy-name";
-/// Dialect part of the keys of idempotency keys.
-const KEYS: &str = "livy-key";
+/// Before the number in the client id of a batch.
+const BATCH: &str = "batch-";
 const MAX_TRIES: u32 = 32;
 const PAGE: usize = 500;
 
-/// A Livy session as the directory knows it, under `aliases/livy/<number>`.
+/// What numbers and names are given to. Each kind counts for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// Sessions.
+    Sessions,
+    /// Batches.
+    Batches,
+}
+
+impl Resource {
+    /// What the sessions for this work are.
+    pub const fn for_work(work: Work) -> Self {
+        match work {
+            Work::Session => Self::Sessions,
+            Work::Batch => Self::Batches,
+        }
+    }
+
+    /// Dialect part of the keys of entries; the number follows, zero-padded so that key order is creation order.
+    const fn ids(self) -> &'static str {
+        match self {
+            Self::Sessions => "livy",
+            Self::Batches => "livy-batch",
+        }
+    }
+
+    /// Dialect part of the keys of names.
+    const fn names(self) -> &'static str {
+        match self {
+            Self::Sessions => "livy-name",
+            Self::Batches => "livy-batch-name",
+        }
+    }
+
+    fn id_key(self, number: u32) -> String {
+        keys::alias(self.ids(), &format!("{number:010}"))
+    }
+
+    fn name_key(self, name: &str) -> String {
+        keys::alias(self.names(), name)
+    }
+
+    /// Dialect part of the keys of idempotency keys.
+    const fn keys(self) -> &'static str {
+        match self {
+            Self::Sessions => "livy-key",
+            Self::Batches => "livy-batch-key",
+        }
+    }
+
+    fn key_key(self, key: &Keyed) -> String {
+        keys::alias(self.keys(), &key.id.simple().to_string())
+    }
+
+    fn counter_key(self) -> String {
+        let counter = match self {
+            Self::Sessions => "livy-counter",
+            Self::Batches => "livy-batch-counter",
+        };
+        keys::alias(counter, "next")
+    }
+}
+
+/// A Livy session or batch as the directory knows it, under `aliases/livy/<number>` or `aliases/livy-batch/<number>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
     /// Format number.
@@ -50,6 +111,9 @@ pub struct Listed {
     /// The key that its request had.
     #[serde(default)]
     pub key: Option<Keyed>,
+    /// Its application, if it is a batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Batch>,
 }
 
 /// What is kept of the key of a request.
@@ -59,6 +123,16 @@ pub struct Keyed {
     pub id: Uuid,
     /// Fingerprint of the request.
     pub asked: u64,
+}
+
+impl Keyed {
+    /// What is kept of a key of `owner`.
+    pub fn of(key: &Key, owner: &str) -> Self {
+        Self {
+            id: key.id(owner),
+            asked: key.asked,
+        }
+    }
 }
 
 impl Listed {
@@ -78,6 +152,35 @@ struct Number {
     number: u32,
 }
 
+impl Listed {
+    /// What its session is for.
+    pub fn work(&self) -> Work {
+        match self.batch {
+            Some(_) => Work::Batch,
+            None => Work::Session,
+        }
+    }
+
+    /// True when it has ended for good. Its name can be given to another.
+    fn is_over(&self) -> bool {
+        self.failed.is_some() || self.batch.as_ref().is_some_and(|batch| batch.end.is_some())
+    }
+
+    /// What its session's record calls it: the number of a session, `batch-` and the number of a batch.
+    pub fn client_id(&self) -> String {
+        match self.work() {
+            Work::Session => self.number.to_string(),
+            Work::Batch => format!("{BATCH}{}", self.number),
+        }
+    }
+}
+
+/// The number in a [`Listed::client_id`].
+pub fn number_of(client_id: &str) -> Option<u32> {
+    let number = client_id.strip_prefix(BATCH).unwrap_or(client_id);
+    number.parse().ok()
+}
+
 impl Record for Listed {
     fn format(&self) -> u16 {
         self.format
@@ -94,18 +197,7 @@ impl Record for Number {
 #[derive(Debug, Clone)]
 pub struct Directory {
     store: StoreRef,
-}
-
-fn id_key(number: u32) -> String {
-    keys::alias(IDS, &format!("{number:010}"))
-}
-
-fn key_key(key: &Keyed) -> String {
-    keys::alias(KEYS, &key.id.simple().to_string())
-}
-
-fn counter_key() -> String {
-    keys::alias("livy-counter", "next")
+    resource: Resource,
 }
 
 fn damaged(error: &RecordError) -> Refusal {
@@ -113,9 +205,14 @@ fn damaged(error: &RecordError) -> Refusal {
 }
 
 impl Directory {
-    /// The directory in `store`.
+    /// The directory of sessions in `store`.
     pub fn new(store: StoreRef) -> Self {
-        Self { store }
+        Self::of(store, Resource::Sessions)
+    }
+
+    /// The directory of one kind of resource in `store`.
+    pub fn of(store: StoreRef, resource: Resource) -> Self {
+        Self { store, resource }
     }
 
     /// Enters a session under the next free number, unless its key has made one before: then that one is given, and
@@ -129,10 +226,14 @@ impl Directory {
             if let Some(first) = self.made_before(&entry).await? {
                 return Ok((first, false));
             }
-            let counter = self.store.get(&counter_key()).await?;
+            let counter = self.store.get(&self.resource.counter_key()).await?;
             entry.number = number_in(counter.as_ref())?;
-            self.check_name(&entry).await?;
-            match self.store.txn(entering(&entry, counter.as_ref())).await {
+            let left = self.check_name(&entry).await?;
+            match self
+                .store
+                .txn(entering(self.resource, &entry, counter.as_ref(), left))
+                .await
+            {
                 Ok(TxnOutcome::Done(_)) => return Ok((entry, true)),
                 Ok(TxnOutcome::Conflict(_)) => {}
                 Err(StoreError::Unknown { reason }) => match self.by_number(entry.number).await? {
@@ -150,7 +251,7 @@ impl Directory {
     /// The session that an earlier request with the same key made.
     async fn made_before(&self, entry: &Listed) -> Result<Option<Listed>, Refusal> {
         let Some(own) = &entry.key else { return Ok(None) };
-        let key = key_key(own);
+        let key = self.resource.key_key(own);
         let Some(stored) = self.store.get(&key).await? else {
             return Ok(None);
         };
@@ -162,18 +263,22 @@ impl Directory {
         }
     }
 
-    async fn check_name(&self, entry: &Listed) -> Result<(), Refusal> {
+    /// When the name of `entry` was given to another that is over by now, if it was: it can be taken over from that.
+    async fn check_name(&self, entry: &Listed) -> Result<Option<Revision>, Refusal> {
         let Some(name) = &entry.request.name else {
-            return Ok(());
+            return Ok(None);
         };
-        match self.store.get(&keys::alias(NAMES, name)).await? {
-            None => Ok(()),
-            Some(_) => {
+        let Some(stored) = self.store.get(&self.resource.name_key(name)).await? else {
+            return Ok(None);
+        };
+        match self.by_number(number_in(Some(&stored))?).await? {
+            Some((holder, _)) if !holder.is_over() => {
                 let number = entry.number;
                 Err(Refusal::Rejected(format!(
                     "Duplicate session name: Some({name}) for session {number}"
                 )))
             }
+            Some(_) | None => Ok(Some(stored.mod_revision)),
         }
     }
 
@@ -186,7 +291,7 @@ impl Directory {
         let number = if !segment.is_empty() && segment.chars().all(|c| c.is_ascii_digit()) {
             u32::try_from(super::request::integer(segment)?).unwrap_or(u32::MAX)
         } else {
-            let key = keys::alias(NAMES, segment);
+            let key = self.resource.name_key(segment);
             let entry = self.store.get(&key).await?.ok_or_else(none)?;
             Number::decode(&key, &entry.value)
                 .map_err(|error| damaged(&error))?
@@ -199,7 +304,7 @@ impl Directory {
     }
 
     async fn by_number(&self, number: u32) -> Result<Option<(Listed, Revision)>, Refusal> {
-        let key = id_key(number);
+        let key = self.resource.id_key(number);
         let Some(entry) = self.store.get(&key).await? else {
             return Ok(None);
         };
@@ -212,7 +317,7 @@ impl Directory {
     /// # Errors
     /// [`Refusal::Unavailable`].
     pub async fn all(&self) -> Result<Vec<Listed>, Refusal> {
-        let prefix = keys::alias(IDS, "");
+        let prefix = keys::alias(self.resource.ids(), "");
         let mut all = Vec::new();
         let (mut after, mut revision) = (None::<String>, None);
         loop {
@@ -240,7 +345,7 @@ impl Directory {
             return Ok(());
         }
         listed.failed = Some(reason.chars().take(1000).collect());
-        let key = id_key(number);
+        let key = self.resource.id_key(number);
         let txn = Txn::new()
             .when(Compare::ModRevision(key.clone(), revision))
             .put(key, listed.encode());
@@ -248,12 +353,39 @@ impl Directory {
         Ok(())
     }
 
+    /// The entry of a number, if the session still has it.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn of_session(
+        &self,
+        number: u32,
+        session: SessionId,
+    ) -> Result<Option<(Listed, Revision)>, Refusal> {
+        let found = self.by_number(number).await?;
+        Ok(found.filter(|(listed, _)| listed.session == session))
+    }
+
+    /// Writes an entry that was read at `revision`. False if it has changed since.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`]: then it may have been written.
+    pub async fn replace(&self, next: &Listed, revision: Revision) -> Result<bool, Refusal> {
+        let key = self.resource.id_key(next.number);
+        let txn = Txn::new()
+            .when(Compare::ModRevision(key.clone(), revision))
+            .put(key, next.encode());
+        Ok(matches!(self.store.txn(txn).await?, TxnOutcome::Done(_)))
+    }
+
     /// Removes the number and name of a session that is over, if it still has them.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    pub async fn forget(&self, number: &str, session: SessionId) -> Result<(), Refusal> {
-        let Ok(number) = number.parse() else { return Ok(()) };
+    pub async fn forget(&self, client_id: &str, session: SessionId) -> Result<(), Refusal> {
+        let Some(number) = number_of(client_id) else {
+            return Ok(());
+        };
         match self.by_number(number).await? {
             Some((listed, _)) if listed.session == session => self.remove(&listed).await,
             Some(_) | None => Ok(()),
@@ -268,8 +400,8 @@ impl Directory {
     pub async fn forget_failed(&self, before: u64) -> Result<usize, Refusal> {
         let mut forgotten = 0;
         for listed in self.all().await? {
-            let is_over = listed.failed.is_some() && listed.opened_at() < before;
-            if is_over && self.store.get(&keys::session(listed.session)).await?.is_none() {
+            let is_old = listed.is_over() && listed.opened_at() < before;
+            if is_old && self.store.get(&keys::session(listed.session)).await?.is_none() {
                 self.remove(&listed).await?;
                 forgotten += 1;
             }
@@ -282,17 +414,29 @@ impl Directory {
     /// # Errors
     /// [`Refusal::Unavailable`].
     pub async fn remove(&self, listed: &Listed) -> Result<(), Refusal> {
-        let key = id_key(listed.number);
-        // Only with the entry: the name may belong to another session once this one is gone.
-        let mut txn = Txn::new().when(Compare::Present(key.clone())).delete(key);
-        if let Some(name) = &listed.request.name {
-            txn = txn.delete(keys::alias(NAMES, name));
+        let key = self.resource.id_key(listed.number);
+        for _ in 0..MAX_TRIES {
+            let mut txn = Txn::new().when(Compare::Present(key.clone())).delete(key.clone());
+            if let Some(own) = &listed.key {
+                txn = txn.delete(self.resource.key_key(own));
+            }
+            // Another may have the name, if it was over before.
+            if let Some(name) = listed.request.name.as_ref()
+                && let Some(stored) = self.store.get(&self.resource.name_key(name)).await?
+                && number_in(Some(&stored))? == listed.number
+            {
+                txn = txn
+                    .when(Compare::ModRevision(stored.key.clone(), stored.mod_revision))
+                    .delete(stored.key);
+            }
+            let removed = matches!(self.store.txn(txn).await?, TxnOutcome::Done(_));
+            if removed || self.store.get(&key).await?.is_none() {
+                return Ok(());
+            }
         }
-        if let Some(key) = &listed.key {
-            txn = txn.delete(key_key(key));
-        }
-        self.store.txn(txn).await?;
-        Ok(())
+        Err(Refusal::Unavailable(
+            "the entry is being changed by others".to_owned(),
+        ))
     }
 }
 
@@ -305,8 +449,8 @@ fn number_in(counter: Option<&Entry>) -> Result<u32, Refusal> {
     }
 }
 
-fn entering(entry: &Listed, counter: Option<&Entry>) -> Txn {
-    let (key, next) = (counter_key(), entry.number.saturating_add(1));
+fn entering(resource: Resource, entry: &Listed, counter: Option<&Entry>, left: Option<Revision>) -> Txn {
+    let (key, next) = (resource.counter_key(), entry.number.saturating_add(1));
     let unchanged = match counter {
         None => Compare::Absent(key.clone()),
         Some(counter) => Compare::ModRevision(key.clone(), counter.mod_revision),
@@ -318,13 +462,26 @@ fn entering(entry: &Listed, counter: Option<&Entry>) -> Txn {
         }
         .encode()
     };
-    let id = id_key(entry.number);
+    let id = resource.id_key(entry.number);
     let txn = Txn::new().when(unchanged).when(Compare::Absent(id.clone()));
     let txn = txn.put(key, numbered(next)).put(id, entry.encode());
-    let name = entry.request.name.as_ref().map(|name| keys::alias(NAMES, name));
-    let key = entry.key.as_ref().map(key_key);
-    name.into_iter().chain(key).fold(txn, |txn, alias| {
-        txn.when(Compare::Absent(alias.clone()))
-            .put(alias, numbered(entry.number))
-    })
+    let txn = match &entry.key {
+        None => txn,
+        Some(key) => {
+            let key = resource.key_key(key);
+            txn.when(Compare::Absent(key.clone()))
+                .put(key, numbered(entry.number))
+        }
+    };
+    match &entry.request.name {
+        None => txn,
+        Some(name) => {
+            let name = resource.name_key(name);
+            let free = match left {
+                None => Compare::Absent(name.clone()),
+                Some(revision) => Compare::ModRevision(name.clone(), revision),
+            };
+            txn.when(free).put(name, numbered(entry.number))
+        }
+    }
 }

@@ -21,7 +21,7 @@ use super::request::{Completion, NewSession, NewStatement, PAGE, Range, integer,
 use super::statement::Intent;
 use super::view;
 
-type Answer = Result<Response, Refusal>;
+pub(super) type Answer = Result<Response, Refusal>;
 type DeskState = State<Arc<Desk>>;
 pub(super) type By = Option<Extension<Caller>>;
 
@@ -29,13 +29,17 @@ pub(super) fn name(by: &By) -> &str {
     by.as_ref().map_or("", |Extension(caller)| caller.effective())
 }
 
-fn ok(value: &Value) -> Answer {
+pub(super) fn ok(value: &Value) -> Answer {
     Ok(view::json(StatusCode::OK, value))
 }
 
 fn body_of(desk: &Desk, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
+    body_within(desk.config().max_body_bytes, body)
+}
+
+pub(super) fn body_within(limit: usize, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
     body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge(desk.config().max_body_bytes),
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge(limit),
         _ => Refusal::Malformed(rejection.to_string()),
     })
 }

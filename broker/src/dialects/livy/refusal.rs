@@ -24,7 +24,7 @@ pub enum Refusal {
     #[error("Statement not found")]
     NoStatement,
     /// No call is there.
-    #[error("there is nothing at {0}; Livy's calls begin with /sessions or /version")]
+    #[error("there is nothing at {0}; Livy's calls begin with /sessions, /batches or /version")]
     NoPath(String),
     /// The call does not know this method.
     #[error("{0} is not a method of this call; see the Allow header")]

@@ -126,7 +126,7 @@ impl NewSession {
 }
 
 /// A name is not empty, not a number (a path could not tell it from an id), and fits a key.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let fits = !name.is_empty() && name.len() <= 128 && !name.contains('/');
     fits && !name.chars().all(|c| c.is_ascii_digit()) && !name.chars().any(char::is_control)
 }
@@ -217,7 +217,7 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D)
     Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 
-fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+pub(super) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
     match Option::<Value>::deserialize(from)? {
         None => Ok(None),
         Some(Value::String(text)) => text.parse().map(Some).map_err(D::Error::custom),
@@ -225,7 +225,7 @@ fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
     }
 }
 
-fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+pub(super) fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
     let values = Option::<BTreeMap<String, Value>>::deserialize(from)?.unwrap_or_default();
     let text = |(key, value)| match value {
         Value::String(text) => Ok((key, text)),

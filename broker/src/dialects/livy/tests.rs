@@ -1,10 +1,12 @@
 //! The dialect over HTTP, with a store and a backend in memory.
 
 mod access;
+mod batches;
 mod conventions;
 mod expiry;
 mod fakes;
 mod idempotency;
+mod places;
 mod replicas;
 mod surface;
 mod ui;
@@ -18,9 +20,11 @@ use tower::ServiceExt;
 
 use super::*;
 use fakes::{FakeBackend, FakeStore};
+use places::FakePlaces;
 
 struct House {
     backend: Arc<FakeBackend>,
+    places: Arc<FakePlaces>,
     store: Arc<FakeStore>,
     app: Router,
 }
@@ -38,11 +42,19 @@ fn house_of(config: LivyConfig) -> House {
 
 fn house_on(backend: Arc<FakeBackend>, store: Arc<FakeStore>, config: LivyConfig) -> House {
     let tasks = Tasks::new(Shutdown::new());
+    let places: Arc<FakePlaces> = Arc::default();
+    let batches = Batches::new(
+        Arc::clone(&places) as _,
+        Arc::clone(&store) as _,
+        tasks.clone(),
+        config.clone(),
+    );
     let desk = Desk::new(Arc::clone(&backend) as _, Arc::clone(&store) as _, tasks, config);
     House {
         backend,
+        places,
         store,
-        app: router(Arc::new(desk)),
+        app: router(Arc::new(desk), Arc::new(batches)),
     }
 }
 

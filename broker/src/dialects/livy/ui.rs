@@ -37,8 +37,8 @@ type DeskState = State<Arc<Desk>>;
 /// The pages.
 pub(super) fn routes() -> Router<Arc<Desk>> {
     Router::new()
-        .route("/", get(|| found("/ui/")))
-        .route("/ui", get(|| found("/ui/")))
+        .route("/", get(home))
+        .route("/ui", get(home))
         .route("/ui/", get(sessions))
         .route("/ui/style.css", get(style))
         .route("/ui/session/{id}", get(session))
@@ -46,8 +46,8 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
 }
 
 /// Livy's own status, which axum has no helper for.
-async fn found(to: &'static str) -> Response {
-    (StatusCode::FOUND, [(LOCATION, to)]).into_response()
+async fn home() -> Response {
+    (StatusCode::FOUND, [(LOCATION, "/ui/")]).into_response()
 }
 
 async fn style() -> Response {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::directory::Listed;
 
 /// Lines of the log inside a session object.
-const LOG_LINES: usize = 10;
+pub(super) const LOG_LINES: usize = 10;
 /// A conf whose key has one of these words in it holds a secret.
 const SECRETS: [&str; 6] = [
     "secret",

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use berth_core::ids::SessionId;
-use berth_core::record::{Dialect, Lifetime, SessionState};
+use berth_core::record::{Dialect, Lifetime, SessionState, Work};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -13,6 +13,7 @@ fn record() -> SessionRecord {
         format: 1,
         id: SessionId::for_connect("u", client),
         dialect: Dialect::Connect,
+        work: Work::Session,
         owner: "u".to_owned(),
         tenant: "t".parse().unwrap(),
         profile: "p".parse().unwrap(),

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::lineage::{Class, LineageEntry, Outcome, Payload};
-use berth_core::record::{Cause, CloseReason, Dialect, Lifetime, SessionRecord, SessionState};
+use berth_core::record::{Cause, CloseReason, Dialect, Lifetime, SessionRecord, SessionState, Work};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -143,6 +143,7 @@ fn new_record(wanted: &Wanted) -> SessionRecord {
         format: 1,
         id: wanted.session,
         dialect: Dialect::Connect,
+        work: Work::Session,
         owner: wanted.owner.clone(),
         tenant: "blue".parse().unwrap(),
         profile: "default".parse().unwrap(),

@@ -18,6 +18,17 @@ impl House {
 }
 
 #[tokio::test]
+async fn i3_a_batch_with_the_same_key_is_made_once() {
+    let house = house(1 << 20);
+    let body = json!({ "file": "hdfs:///jobs/a.py" });
+    for _ in 0..2 {
+        let (status, answer) = house.keyed("alice", "/batches", "k", &body).await;
+        assert_eq!((status.as_u16(), &answer["id"]), (201, &json!(0)), "{answer}");
+    }
+    assert_eq!(house.keyed("bob", "/batches", "k", &body).await.1["id"], 1);
+}
+
+#[tokio::test]
 async fn i3_a_create_with_the_same_key_makes_one_session() {
     let house = house(1 << 20);
     let body = json!({ "kind": "pyspark", "name": "mine" });

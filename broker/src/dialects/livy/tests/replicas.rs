@@ -94,6 +94,7 @@ fn listed(failed: Option<&str>) -> Listed {
         request: super::super::request::NewSession::default(),
         failed: failed.map(str::to_owned),
         key: None,
+        batch: None,
     }
 }
 

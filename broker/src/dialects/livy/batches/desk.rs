@@ -1,0 +1,173 @@
+//! What the calls of batches do.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use berth_core::ids::SessionId;
+use berth_core::record::FORMAT;
+use berth_runtime::tasks::Tasks;
+use berth_store::StoreRef;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Batch;
+use super::backend::{Places, Whereabouts};
+use super::request::NewBatch;
+use crate::dialects::livy::access::Right;
+use crate::dialects::livy::directory::{Directory, Keyed, Listed, Resource};
+use crate::dialects::livy::idempotency::Key;
+use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::refusal::Refusal;
+use crate::dialects::livy::{Caller, LivyConfig};
+
+/// What an application that is being deleted may still need to end by itself.
+const GRACE: Duration = Duration::from_secs(12);
+
+/// The batches of the cluster, for all connections.
+#[derive(Debug)]
+pub struct Batches {
+    pub(super) places: Arc<dyn Places>,
+    pub(super) directory: Directory,
+    config: LivyConfig,
+    pub(super) tasks: Tasks,
+    /// Batches that a task of this broker takes to their end.
+    followed: Mutex<BTreeSet<SessionId>>,
+}
+
+impl Batches {
+    /// Batches whose directory is in `store`; their work is in `tasks`.
+    pub fn new(places: Arc<dyn Places>, store: StoreRef, tasks: Tasks, config: LivyConfig) -> Self {
+        Self {
+            places,
+            directory: Directory::of(store, Resource::Batches),
+            config,
+            tasks,
+            followed: Mutex::default(),
+        }
+    }
+
+    /// Limits and switches.
+    pub fn config(&self) -> &LivyConfig {
+        &self.config
+    }
+
+    pub(super) fn followed(&self) -> MutexGuard<'_, BTreeSet<SessionId>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a batch and starts it in the background. It is durable, and counted, when this returns. A request that
+    /// is repeated with its key gets the batch that it made first.
+    ///
+    /// # Errors
+    /// What is wrong with the request, or the limit that it is over; then no batch is there.
+    pub async fn create(
+        self: &Arc<Self>,
+        request: NewBatch,
+        caller: Caller,
+        key: Option<&Key>,
+    ) -> Result<Listed, Refusal> {
+        let (request, batch) = request.take(&self.config.local_dirs)?;
+        let wanted = caller.acts_for.as_deref().or(request.proxy_user.as_deref());
+        let proxy_user = self
+            .config
+            .acts_for(&caller.user, wanted.or(Some(&caller.user)))?;
+        let key = key.map(|key| Keyed::of(key, &caller.user));
+        let listed = Listed {
+            format: FORMAT,
+            number: 0,
+            session: SessionId::new(Uuid::now_v7()),
+            proxy_user,
+            owner: caller.user,
+            tenant: caller.tenant,
+            kind: Kind::Shared,
+            request,
+            failed: None,
+            key,
+            batch: Some(batch),
+        };
+        self.places.check(&listed)?;
+        let (listed, is_new) = self.directory.enter(listed).await?;
+        if !is_new {
+            return Ok(listed);
+        }
+        if let Err(refusal) = self.places.open(&listed).await {
+            // What was opened all the same is found without an entry, and closed.
+            self.directory.remove(&listed).await?;
+            return Err(refusal);
+        }
+        self.follow(&listed);
+        Ok(listed)
+    }
+
+    /// True if a user has a right to a batch.
+    pub fn may(&self, listed: &Listed, user: &str, right: Right) -> bool {
+        let proxy_user = listed.proxy_user.as_deref();
+        self.config.may(user, right, &listed.owner, proxy_user)
+    }
+
+    /// Finds a batch for a user who has a right to it.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSession`], [`Refusal::Forbidden`].
+    pub async fn find(&self, segment: &str, user: &str, right: Right) -> Result<Listed, Refusal> {
+        let listed = self.directory.find(segment).await?;
+        if self.may(&listed, user, right) {
+            Ok(listed)
+        } else {
+            Err(Refusal::Forbidden(listed.number))
+        }
+    }
+
+    /// The batches that a user may look at, in creation order.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn all(&self, user: &str) -> Result<Vec<Listed>, Refusal> {
+        let mut all = self.directory.all().await?;
+        all.retain(|listed| self.may(listed, user, Right::Look));
+        Ok(all)
+    }
+
+    /// The last lines of its log: as its node has them while it runs, then as its end keeps them.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn log(&self, listed: &Listed, batch: &Batch) -> Result<Vec<String>, Refusal> {
+        match (&batch.end, batch.run) {
+            (Some(end), _) => Ok(end.log.clone()),
+            (None, Some(_)) => self.places.log(listed.session).await,
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+
+    /// Ends a batch with all its processes, and forgets it.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn delete(&self, listed: &Listed, batch: &Batch) -> Result<(), Refusal> {
+        if batch.end.is_none() {
+            self.end_orderly(listed.session).await?;
+        }
+        self.places.close(listed.session).await?;
+        self.directory.remove(listed).await
+    }
+
+    /// Lets the application take its leave of its cluster. What does not, ends with its place.
+    async fn end_orderly(&self, session: SessionId) -> Result<(), Refusal> {
+        let Whereabouts::On(place) = self.places.look(session).await? else {
+            return Ok(());
+        };
+        let until = Instant::now() + GRACE;
+        let asked = async {
+            self.places.cancel(&place).await?;
+            self.places
+                .get(&place, until.saturating_duration_since(Instant::now()))
+                .await
+        };
+        if let Err(fault) = asked.await {
+            tracing::debug!(session.id = %session, %fault, "a batch did not end by itself");
+        }
+        Ok(())
+    }
+}

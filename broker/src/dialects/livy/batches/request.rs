@@ -1,0 +1,135 @@
+//! The body of `POST /batches`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use berth_core::batch::OnNodeLoss;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::Batch;
+use crate::dialects::livy::paths::{resolve, resolve_all};
+use crate::dialects::livy::refusal::Refusal;
+use crate::dialects::livy::request::{NewSession, is_name, number, texts};
+
+/// Confs that say what is done when the place of a batch is lost.
+const ON_NODE_LOSS: [&str; 2] = ["spark.berth.batch.on-node-loss", "berth.batch.on-node-loss"];
+/// Items of one list.
+const MAX_ITEMS: usize = 1000;
+
+/// The body. What sessions have and batches do not is refused, as by Livy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NewBatch {
+    file: Option<String>,
+    class_name: Option<String>,
+    #[serde(deserialize_with = "list")]
+    args: Vec<String>,
+    proxy_user: Option<String>,
+    #[serde(deserialize_with = "list")]
+    jars: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    py_files: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    files: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    archives: Vec<String>,
+    driver_memory: Option<String>,
+    #[serde(deserialize_with = "number")]
+    driver_cores: Option<u32>,
+    executor_memory: Option<String>,
+    #[serde(deserialize_with = "number")]
+    executor_cores: Option<u32>,
+    #[serde(deserialize_with = "number")]
+    num_executors: Option<u32>,
+    queue: Option<String>,
+    name: Option<String>,
+    #[serde(deserialize_with = "texts")]
+    conf: BTreeMap<String, String>,
+}
+
+impl NewBatch {
+    /// The batch, checked, beside what it has in common with a session. `open` are the node's directories whose files
+    /// may be named.
+    ///
+    /// # Errors
+    /// [`Refusal::Rejected`] that names the field.
+    pub fn take(mut self, open: &[PathBuf]) -> Result<(NewSession, Batch), Refusal> {
+        let file = self.file.as_deref().filter(|file| !file.is_empty());
+        let missing = || Refusal::Rejected("requirement failed: File is required.".to_owned());
+        let batch = Batch {
+            file: resolve(file.ok_or_else(missing)?, open)?,
+            on_node_loss: on_node_loss(&mut self.conf)?,
+            args: check_args(self.args)?,
+            class_name: self.class_name.filter(|name| !name.is_empty()),
+            run: None,
+            end: None,
+        };
+        if let Some(name) = self.name.as_deref().filter(|name| !is_name(name)) {
+            return Err(Refusal::Rejected(format!("Invalid session name: {name:.64}")));
+        }
+        let session = NewSession {
+            proxy_user: self.proxy_user,
+            jars: resolve_all(&self.jars, open)?,
+            py_files: resolve_all(&self.py_files, open)?,
+            files: resolve_all(&self.files, open)?,
+            archives: resolve_all(&self.archives, open)?,
+            driver_memory: self.driver_memory,
+            driver_cores: self.driver_cores,
+            executor_memory: self.executor_memory,
+            executor_cores: self.executor_cores,
+            num_executors: self.num_executors,
+            queue: self.queue,
+            name: self.name,
+            conf: self.conf,
+            ..NewSession::default()
+        };
+        Ok((session, batch))
+    }
+}
+
+/// The words of a command cannot hold a NUL.
+fn check_args(args: Vec<String>) -> Result<Vec<String>, Refusal> {
+    match args.iter().position(|arg| arg.contains('\0')) {
+        Some(at) => Err(Refusal::Rejected(format!(
+            "args[{at}] has a NUL character, which no process can be given"
+        ))),
+        None => Ok(args),
+    }
+}
+
+fn on_node_loss(conf: &mut BTreeMap<String, String>) -> Result<OnNodeLoss, Refusal> {
+    let mut asked = OnNodeLoss::default();
+    for name in ON_NODE_LOSS {
+        asked = match conf.remove(name).as_deref() {
+            None => continue,
+            Some("dead") => OnNodeLoss::Dead,
+            Some("rerun") => OnNodeLoss::Rerun,
+            Some(other) => {
+                return Err(Refusal::Rejected(format!(
+                    "{name} is '{other:.64}'; it can be dead or rerun"
+                )));
+            }
+        };
+    }
+    Ok(asked)
+}
+
+/// A list whose items may be numbers and booleans, as Airflow sends arguments.
+fn list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let values = Option::<Vec<Value>>::deserialize(from)?.unwrap_or_default();
+    if values.len() > MAX_ITEMS {
+        return Err(D::Error::custom(format!(
+            "a list has more than {MAX_ITEMS} items"
+        )));
+    }
+    let text = |value| match value {
+        Value::String(text) => Ok(text),
+        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => Err(D::Error::custom(
+            "an item of a list is neither text, number nor boolean",
+        )),
+    };
+    values.into_iter().map(text).collect()
+}

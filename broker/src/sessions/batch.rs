@@ -1,0 +1,143 @@
+//! What batches ask of the broker: a place each, and one run there.
+//!
+//! Nothing here depends on what this broker remembers: the record says where a batch is, and the agent there is asked.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use berth_core::ids::SessionId;
+use berth_core::record::{CloseReason, SessionState};
+use berth_proto::NEVER_BEGAN;
+use berth_proto::agent as api;
+use tonic::{Code, Response, Status};
+
+use super::Sessions;
+use super::code::{ANSWER_DEADLINE, refusal, statement_id, wanted};
+use crate::dialects::connect::backend as connect;
+use crate::dialects::livy::backend::Backend as Livy;
+use crate::dialects::livy::batches::backend::{Fault, Place, Places, Whereabouts};
+use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::refusal::Refusal;
+use crate::fleet::Agent;
+
+/// A batch has one statement.
+const ONLY: u64 = 0;
+/// Its kind.
+const KIND: &str = "batch";
+
+impl Sessions {
+    async fn ask_place<T, F>(
+        &self,
+        place: &Place,
+        wait: Duration,
+        call: impl FnOnce(Agent) -> F,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let asked = call(self.fleet.client(&place.agent));
+        match tokio::time::timeout(wait + ANSWER_DEADLINE, asked).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(fault(&status)),
+            Err(late) => Err(Fault::Away(late.to_string())),
+        }
+    }
+}
+
+fn fault(status: &Status) -> Fault {
+    match status.code() {
+        Code::NotFound => Fault::Unknown,
+        Code::Aborted if status.details() == NEVER_BEGAN => Fault::NeverBegan,
+        Code::Aborted => Fault::Lost,
+        Code::InvalidArgument | Code::Unimplemented => Fault::Refused(status.message().to_owned()),
+        // A newer epoch is known there, or the lease is not held: what is written down says more, later.
+        _ => Fault::Away(status.message().to_owned()),
+    }
+}
+
+#[async_trait]
+impl Places for Sessions {
+    fn check(&self, listed: &Listed) -> Result<(), Refusal> {
+        wanted(listed).map(drop)
+    }
+
+    async fn open(&self, listed: &Listed) -> Result<(), Refusal> {
+        self.create(&wanted(listed)?).await.map_err(refusal)
+    }
+
+    async fn look(&self, session: SessionId) -> Result<Whereabouts, Refusal> {
+        let Some(read) = self.read(session).await.map_err(refusal)? else {
+            return Ok(Whereabouts::Absent);
+        };
+        let epoch = read.record.epoch;
+        let placement = match &read.record.state {
+            SessionState::Placing { .. } => return Ok(Whereabouts::Placing(epoch)),
+            SessionState::Closed { .. } => return Ok(Whereabouts::Closed),
+            SessionState::Active { placement, .. } => placement,
+        };
+        let node = self.fleet.node(&placement.node).await?;
+        Ok(
+            match node.filter(|node| node.incarnation == placement.incarnation) {
+                None => Whereabouts::Lost(epoch),
+                Some(node) => Whereabouts::On(Place {
+                    session,
+                    epoch,
+                    agent: node.address.as_str().into(),
+                }),
+            },
+        )
+    }
+
+    async fn place(&self, session: SessionId) -> Result<(), Refusal> {
+        self.follow_on(session).await.map(drop).map_err(refusal)
+    }
+
+    async fn start(&self, place: &Place, what: &str) -> Result<(), Fault> {
+        let request = api::StartStatementRequest {
+            session_id: place.session.to_string(),
+            epoch: place.epoch.get(),
+            statement_id: statement_id(ONLY),
+            kind: KIND.to_owned(),
+            code: what.to_owned(),
+        };
+        let started = self.ask_place(place, Duration::ZERO, |mut agent| async move {
+            agent.start_statement(request).await
+        });
+        started.await.map(drop)
+    }
+
+    async fn get(&self, place: &Place, wait: Duration) -> Result<api::Statement, Fault> {
+        let request = api::GetStatementRequest {
+            session_id: place.session.to_string(),
+            epoch: place.epoch.get(),
+            statement_id: statement_id(ONLY),
+            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+        };
+        self.ask_place(place, wait, |mut agent| async move {
+            agent.get_statement(request).await
+        })
+        .await
+    }
+
+    async fn cancel(&self, place: &Place) -> Result<(), Fault> {
+        let request = api::CancelStatementRequest {
+            session_id: place.session.to_string(),
+            epoch: place.epoch.get(),
+            statement_id: statement_id(ONLY),
+        };
+        let cancelled = self.ask_place(place, Duration::ZERO, |mut agent| async move {
+            agent.cancel_statement(request).await
+        });
+        cancelled.await.map(drop)
+    }
+
+    async fn close(&self, session: SessionId) -> Result<(), Refusal> {
+        let closed = connect::Backend::close(self, session, CloseReason::Client, false);
+        closed.await.map_err(refusal)
+    }
+
+    async fn log(&self, session: SessionId) -> Result<Vec<String>, Refusal> {
+        Livy::log(self, session).await
+    }
+}
