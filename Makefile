@@ -5,6 +5,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 export BERTH_PYTHON ?= $(CACHE)/venv-43/bin/python
 export BERTH_BIN ?= $(CARGO_TARGET_DIR)/debug/berth
 export BERTH_WEED ?= $(CACHE)/venv-tools/bin/weed
+export BERTH_AIRFLOW ?= $(CACHE)/venv-airflow/bin/python
 
 # One archive of Spark's classes for all the nodes that tests start: each would make its own.
 test interop: export BERTH__AGENT__CLASS_ARCHIVES ?= $(CACHE)/class-archives

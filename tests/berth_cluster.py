@@ -25,6 +25,8 @@ key = "{certs}/broker.key"
 ca = "{certs}/ca.pem"
 [broker]
 lease-seconds = 3
+[broker.livy]
+local-dirs = ["{directory}/jobs"]
 """
 
 AGENT_CONFIG = """

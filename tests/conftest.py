@@ -1,3 +1,4 @@
+import json
 import sys
 from pathlib import Path
 
@@ -10,8 +11,15 @@ from berth_up import Up  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def up(tmp_path_factory):
-    sets = ("agent.unresponsive-seconds=10", "agent.profiles.together.share=tenant", "agent.profiles.together.warm=0")
+def local_jobs(tmp_path_factory):
+    """The directory whose files requests over Livy may name."""
+    return tmp_path_factory.mktemp("local jobs")
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory, local_jobs):
+    sets = ("agent.unresponsive-seconds=10", "agent.profiles.together.share=tenant", "agent.profiles.together.warm=0",
+            f"broker.livy.local-dirs=[{json.dumps(str(local_jobs))}]")
     # The blank is meant: a data directory may have one, and its path goes into options of JVMs.
     data = tmp_path_factory.mktemp("a berth")
     # The archive of classes too is made there, where other tests share one.

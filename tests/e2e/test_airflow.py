@@ -1,0 +1,92 @@
+"""Airflow's own Livy provider against batches. Case: livy#122."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from berth_up import wait_until
+from livy_batch import Held, marked, refusal
+
+SCRIPT = Path(__file__).parents[1] / "airflow_livy.py"
+
+
+class Task:
+    """A task of Airflow in a process of its own."""
+
+    def __init__(self, up, home, how, file, *arguments):
+        self.url = f"http://{up.endpoints['livy']}"
+        env = {**os.environ, "AIRFLOW_HOME": str(home), "AIRFLOW_CONN_LIVY_DEFAULT": self.url}
+        command = [os.environ["BERTH_AIRFLOW"], str(SCRIPT), how, str(file), *map(str, arguments)]
+        self.process = subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT)
+
+    def result(self, seconds=240):
+        """What the task came to, and all that it logged."""
+        said, _ = self.process.communicate(timeout=seconds)
+        assert self.process.returncode == 0, said
+        return json.loads(said.strip().splitlines()[-1]), said
+
+
+@pytest.fixture
+def task(up, tmp_path):
+    made = []
+
+    def task(how, file, *arguments):
+        made.append(Task(up, tmp_path / "airflow", how, file, *arguments))
+        return made[-1]
+
+    yield task
+    for each in made:
+        each.process.kill()
+        each.process.wait()
+
+
+@pytest.fixture
+def held(local_jobs, tmp_path_factory):
+    directory = local_jobs / tmp_path_factory.mktemp("airflow").name
+    directory.mkdir()
+    return Held(directory)
+
+
+@pytest.mark.parametrize("how", ["sync", "deferrable"])
+def test_a_task_succeeds_with_its_log(task, held, how):
+    """livy#19, #95, #122"""
+    held.go()
+    result, said = task(how, held.file, held.directory).result()
+    assert result["outcome"] == "done"
+    assert result["pushed"] == {"app_id": None}
+    assert "sum 45" in said
+
+
+@pytest.mark.parametrize("how", ["sync", "deferrable"])
+def test_a_task_fails_with_its_log(task, held, how):
+    """livy#122"""
+    failing = held.directory / "failing.py"
+    failing.write_text("raise ValueError('said why')\n")
+    result, said = task(how, failing).result()
+    assert "did not succeed" in result["outcome"]
+    assert "ValueError: said why" in said
+
+
+def test_a_deferred_task_that_times_out_deletes_its_batch(up, task, held):
+    """livy#122"""
+    running = task("timeout", held.file, held.directory)
+    result, _ = running.result()
+    assert "timed out" in result["outcome"]
+    assert refusal("GET", f"{running.url}/batches/{result['batch']}")[0] == 404
+
+
+def test_a_task_that_is_killed_deletes_its_batch(up, task, held):
+    """livy#122"""
+    running = task("kill", held.file, held.directory)
+    held.wait_for_run()
+    (session,) = [row for row in up.ask("sessions")
+                  if row["client_id"].startswith("batch-") and row["state"] == "active"]
+    running.process.stdin.write("now\n")
+    running.process.stdin.flush()
+    result, _ = running.result()
+    assert result["outcome"] != "done"
+    assert refusal("GET", f"{running.url}/batches/{result['batch']}")[0] == 404
+    wait_until(lambda: not marked(session["driver"]), 30, "its processes live on")
