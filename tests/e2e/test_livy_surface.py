@@ -47,7 +47,7 @@ def test_a_session_lives_by_its_heartbeat(up):
     """livy#50: alive while it is called for, gone after that; a list is no call for it."""
     up.wait_warm()
     call = Caller(up)
-    number = LivySession(up.endpoints["livy"], heartbeatTimeoutInSecond=3).wait_idle().id
+    number = LivySession(up.endpoints["livy"], heartbeatTimeoutInSecond=5).wait_idle().id
     until = time.monotonic() + 20
     while time.monotonic() < until:
         assert call("GET", f"/sessions/{number}")[0] == 200
@@ -60,10 +60,10 @@ def test_an_idle_session_ends_and_a_busy_one_does_not(up):
     """livy#51, livy#52: calls that only read do not keep it, a statement that runs does."""
     up.wait_warm()
     call = Caller(up)
-    busy = LivySession(up.endpoints["livy"], idleTimeout="3s").wait_idle()
+    busy = LivySession(up.endpoints["livy"], idleTimeout="10s").wait_idle()
     busy.submit("import time; time.sleep(600)")
     up.wait_warm()
-    idle = LivySession(up.endpoints["livy"], idleTimeout="3s").wait_idle()
+    idle = LivySession(up.endpoints["livy"], idleTimeout="10s").wait_idle()
     wait_until(lambda: call("GET", f"/sessions/{idle.id}")[0] == 404, 60, "the idle session does not end")
     assert busy.state() == "busy"
     busy.close()
@@ -73,9 +73,9 @@ def test_a_session_ends_with_its_ttl(up):
     """Whatever it does."""
     up.wait_warm()
     call = Caller(up)
-    session = LivySession(up.endpoints["livy"], ttl="20s").wait_idle()
+    session = LivySession(up.endpoints["livy"], ttl="60s").wait_idle()
     session.submit("import time; time.sleep(600)")
-    wait_until(lambda: call("GET", f"/sessions/{session.id}")[0] == 404, 60, "the session does not end")
+    wait_until(lambda: call("GET", f"/sessions/{session.id}")[0] == 404, 120, "the session does not end")
 
 
 def test_i3_a_statement_with_its_key_runs_once(up, livy, tmp_path):
