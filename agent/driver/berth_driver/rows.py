@@ -1,0 +1,122 @@
+"""SQL statements: their rows as Livy has them, schema and data as JSON."""
+
+import base64
+import datetime
+import decimal
+import json
+
+from berth_driver.failure import Failure
+
+MAX_ROWS = 1000
+MAX_CHARS = 4 << 20
+MAX_FRAMES = 200
+# Types whose values Python does not have: Spark writes them as text.
+AS_TEXT = ("IntervalType", "CalendarIntervalType", "GeometryType", "GeographyType")
+
+
+def run(spark, code):
+    """The MIME bundle of a statement of SQL."""
+    try:
+        result = spark.sql(code)
+        schema = result.schema
+        kinds = [field.dataType for field in schema.fields]
+        data, size = [], 0
+        for row in readable(result, kinds).take(MAX_ROWS):
+            data.append([cell(value, kind) for value, kind in zip(row, kinds)])
+            size += len(repr(data[-1]))
+            if size > MAX_CHARS:
+                break
+        return {"application/json": {"schema": schema.jsonValue(), "data": data}}
+    except Exception as error:
+        raise failure(error) from error
+
+
+def readable(result, kinds):
+    """The same rows, with columns that Python cannot hold as Spark's own text."""
+    from pyspark.sql import functions
+
+    if not any(is_text(kind) for kind in kinds):
+        return result
+    names = [f"c{at}" for at in range(len(kinds))]
+    columns = [
+        functions.col(name).cast("string") if is_text(kind) else functions.col(name)
+        for name, kind in zip(names, kinds)
+    ]
+    return result.toDF(*names).select(*columns)
+
+
+def is_text(kind):
+    """True of a type that is one of those, or made of one."""
+    if type(kind).__name__.endswith(AS_TEXT):
+        return True
+    parts = [getattr(kind, name, None) for name in ("elementType", "keyType", "valueType")]
+    parts += [field.dataType for field in getattr(kind, "fields", [])]
+    return any(is_text(part) for part in parts if part is not None)
+
+
+def cell(value, kind):
+    """A value of a type of Spark's as JSON has it."""
+    if value is None or isinstance(value, str):
+        return value
+    name = type(kind).__name__
+    if name == "TimestampType":
+        # PySpark gives an instant in the zone of its process.
+        return value.astimezone(datetime.timezone.utc).isoformat().replace("+00:00", "Z")
+    if name == "ArrayType":
+        return [cell(part, kind.elementType) for part in value]
+    if name == "MapType":
+        return {str(cell(key, kind.keyType)): cell(part, kind.valueType) for key, part in value.items()}
+    if name == "StructType":
+        return {field.name: cell(part, field.dataType) for field, part in zip(kind.fields, value)}
+    return value_of(value)
+
+
+def value_of(value):
+    """A value of Python's as JSON has it."""
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, (int, float, decimal.Decimal)):
+        return number(value)
+    if isinstance(value, (datetime.date, datetime.datetime, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode()
+    return compound(value)
+
+
+def compound(value):
+    if hasattr(value, "asDict"):
+        return {name: value_of(part) for name, part in zip(value.__fields__, value)}
+    if isinstance(value, dict):
+        return {str(value_of(key)): value_of(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [value_of(part) for part in value]
+    if hasattr(value, "toJson"):  # A variant.
+        return json.loads(value.toJson())
+    # Numbers of numpy and the like.
+    return value_of(value.item()) if hasattr(value, "item") else str(value)
+
+
+def number(value):
+    """A number of JSON. What would lose digits as a double is text, and so is what JSON does not have."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value) if -(1 << 63) <= value < 1 << 64 else str(value)
+    if isinstance(value, decimal.Decimal) and value.is_finite():
+        if value == value.to_integral_value():
+            return number(int(value))
+        return float(value) if decimal.Decimal(repr(float(value))) == value else str(value)
+    value = float(value)
+    if value != value:
+        return "NaN"
+    if value in (float("inf"), float("-inf")):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def failure(error):
+    """What Livy shows of an error of SQL: the analyser's message, and Java's frames."""
+    message = getattr(error, "_desc", None) or str(error)
+    frames = [line.strip() for line in (getattr(error, "_stackTrace", None) or "").splitlines()]
+    return Failure("Error", message.strip(), [line for line in frames if line.startswith("at ")][:MAX_FRAMES])
