@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 
 use crate::dialects::connect::backend::{Refusal, Route};
 use crate::dialects::livy::recovery::LOST;
+use crate::dialects::livy::replay::Policy;
 use crate::fleet::Fleet;
 use crate::ledger::{Ledger, unavailable};
 use choose::Choice;
@@ -108,6 +109,17 @@ impl Placer {
             self.fence(record, from, until)
                 .await
                 .map_err(Unprepared::Refused)?;
+        }
+        if let SessionState::Placing {
+            cause: Some(cause), ..
+        } = &record.state
+            && Policy::of(&record.confs) == Policy::None
+        {
+            let reason = format!(
+                "its driver is gone ({}), and berth.recovery = none asks for no other",
+                cause.as_str()
+            );
+            return Err(Unprepared::Refused(Refusal::Denied { reason }));
         }
         let mut tried = BTreeSet::new();
         loop {

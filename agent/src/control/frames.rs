@@ -58,9 +58,23 @@ pub(crate) struct Finished {
     #[serde(default)]
     pub(crate) effects: Vec<String>,
     #[serde(default)]
+    pub(crate) snapshot: Option<Snapshot>,
+    #[serde(default)]
     pub(crate) started_at: i64,
     #[serde(default)]
     pub(crate) finished_at: i64,
+}
+
+/// What a statement that is not to run again made of variables.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    /// A pickle that only hosts of the same session read.
+    #[serde(default)]
+    pub(crate) data: String,
+    #[serde(default)]
+    pub(crate) names: Vec<String>,
+    #[serde(default)]
+    pub(crate) lost: Vec<String>,
 }
 
 /// The three ends of a statement.

@@ -13,8 +13,8 @@ use crate::statements::{Key, MAX_CODE_BYTES, StatementError};
 
 /// Longest wait of one call.
 const MAX_WAIT_MS: u32 = 60_000;
-/// What the driver host runs.
-const KINDS: [&str; 4] = ["pyspark", "spark", "sql", "sparkr"];
+/// What the driver host runs. `restore` gives variables back what a snapshot has.
+const KINDS: [&str; 5] = ["pyspark", "spark", "sql", "sparkr", "restore"];
 /// What the place of a batch runs.
 const BATCH: &str = "batch";
 

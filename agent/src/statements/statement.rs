@@ -218,6 +218,11 @@ impl From<Statement> for api::Statement {
             error_value: result.error_value,
             traceback: result.traceback,
             effects: result.effects,
+            snapshot: result.snapshot.map(|snapshot| api::Snapshot {
+                data: snapshot.data,
+                names: snapshot.names,
+                lost: snapshot.lost,
+            }),
             finished_at_unix_ms: result.finished_at,
             ..told
         }

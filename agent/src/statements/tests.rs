@@ -23,6 +23,7 @@ fn result(id: &str) -> Finished {
         error_value: String::new(),
         traceback: Vec::new(),
         effects: Vec::new(),
+        snapshot: None,
         started_at: 5,
         finished_at: 6,
     }

@@ -9,6 +9,7 @@ use berth_proto::agent::ShareLevel;
 
 use super::{Miss, Placer};
 use crate::dialects::connect::backend::Refusal;
+use crate::dialects::livy::replay::Policy;
 use crate::fleet::Node;
 
 /// A node, and what its agent is asked for.
@@ -95,8 +96,10 @@ fn share_key(node: &Node, record: &SessionRecord) -> String {
 
 /// A code session's driver is its own: its confs are the driver's.
 fn static_confs(record: &SessionRecord) -> HashMap<String, String> {
+    // What is Berth's own conf must not keep a session from a warm driver.
+    let confs = record.confs.iter().filter(|(name, _)| *name != Policy::CONF);
     match record.dialect {
-        Dialect::Livy => record.confs.clone().into_iter().collect(),
+        Dialect::Livy => confs.map(|(name, value)| (name.clone(), value.clone())).collect(),
         Dialect::Connect | Dialect::Kyuubi | Dialect::Hs2 | Dialect::Native => HashMap::new(),
     }
 }

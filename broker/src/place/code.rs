@@ -13,8 +13,8 @@ use tonic::{Code, Status};
 
 use super::{Made, Miss, Placer};
 use crate::dialects::connect::backend::{Refusal, Route};
-use crate::dialects::livy::replay::Step;
-use crate::dialects::livy::statement::{End, Statement};
+use crate::dialects::livy::replay::{Policy, Step};
+use crate::dialects::livy::statement::{End, Snapshot, Statement};
 use crate::sessions::code::{read_statement, statement_id};
 
 /// How long one question for a statement's end stays open at the agent.
@@ -22,6 +22,8 @@ const POLL: Duration = Duration::from_secs(20);
 /// A replayed statement may take so many times as long as it took first, and at least [`LEAST`].
 const SLACK: u32 = 3;
 const LEAST: Duration = Duration::from_secs(60);
+/// The agent's kind of a statement that gives variables back.
+const RESTORE: &str = "restore";
 /// Drivers that a statement may kill before it is left out.
 const MAX_KILLS: u32 = 2;
 /// Names of lost things that are kept for the session's history.
@@ -56,6 +58,13 @@ impl Placer {
             replayed: 0,
             lost: Vec::new(),
         };
+        if Policy::of(&route.record.confs) == Policy::Fresh && !entries.is_empty() {
+            let count = entries.len();
+            made.lost.push(format!(
+                "the state that {count} statements made, as berth.recovery = fresh asks"
+            ));
+            return Ok(made);
+        }
         for entry in entries {
             let statement = self.statement(&entry).await.map_err(Miss::Never)?;
             match self.again(route, &statement).await? {
@@ -73,34 +82,60 @@ impl Placer {
         read_statement(&self.ledger, entry).await
     }
 
-    /// Runs a statement again if it may be; else, or if it does not end as it did, the reason.
+    /// Runs a statement again if it may be, and otherwise gives back what it made of variables. `None` if all is as
+    /// it was; else what is different, for a person.
     async fn again(&self, route: &Route, statement: &Statement) -> Result<Option<String>, Miss> {
-        let why = match Step::of(statement) {
-            Step::Replay => None,
-            Step::HasEffects => Some("not run again, since it had outside effects"),
-            Step::OutcomeUnknown => Some("not run again, since nobody knows whether it ran"),
-            Step::Cancelled => Some("not run again, since it was cancelled"),
-        };
-        let session = route.record.id;
-        if let Some(why) = why {
-            return Ok(Some(why.to_owned()));
-        }
-        if self.poison.is_poison(session, statement.id) {
+        if self.poison.is_poison(route.record.id, statement.id) {
             return Ok(Some(format!(
                 "not run again, since it killed {MAX_KILLS} drivers"
             )));
         }
-        let ended = self.run(route, statement).await.map_err(|status| {
-            if status.code() == Code::Aborted {
-                self.poison.has_killed(session, statement.id);
+        let why = match Step::of(statement) {
+            Step::Replay => {
+                let (kind, code) = (statement.intent.kind.as_str(), statement.intent.code.as_str());
+                let ended = self.run(route, statement, (kind, code)).await?;
+                return Ok(difference(statement, ended.as_ref()));
             }
-            Miss::Again(format!("statement {}: {}", statement.id, status.message()))
-        })?;
-        Ok(ended.and_then(|ended| difference(statement, &ended)))
+            Step::HasEffects => "not run again, since it had outside effects",
+            Step::OutcomeUnknown => "not run again, since nobody knows whether it ran",
+            Step::Cancelled => "not run again, since it was cancelled",
+        };
+        let snapshot = statement.end.as_ref().and_then(|end| end.snapshot.as_ref());
+        let Some(snapshot) = snapshot else {
+            return Ok(Some(why.to_owned()));
+        };
+        let restored = if snapshot.data.is_empty() {
+            Ok(())
+        } else {
+            let ended = self
+                .run(route, statement, (RESTORE, snapshot.data.as_str()))
+                .await?;
+            failure(ended.as_ref()).map_or(Ok(()), Err)
+        };
+        Ok(Some(format!("{why}{}", told(snapshot, restored))))
     }
 
     /// `None` when it had to be stopped.
-    async fn run(&self, route: &Route, statement: &Statement) -> Result<Option<api::Statement>, Status> {
+    async fn run(
+        &self,
+        route: &Route,
+        statement: &Statement,
+        what: (&str, &str),
+    ) -> Result<Option<api::Statement>, Miss> {
+        self.run_once(route, statement, what).await.map_err(|status| {
+            if status.code() == Code::Aborted {
+                self.poison.has_killed(route.record.id, statement.id);
+            }
+            Miss::Again(format!("statement {}: {}", statement.id, status.message()))
+        })
+    }
+
+    async fn run_once(
+        &self,
+        route: &Route,
+        statement: &Statement,
+        (kind, code): (&str, &str),
+    ) -> Result<Option<api::Statement>, Status> {
         let mut agent = self.fleet.client(&route.agent);
         let (session_id, epoch) = (route.record.id.to_string(), route.epoch.get());
         let id = statement_id(statement.id);
@@ -109,8 +144,8 @@ impl Placer {
                 session_id: session_id.clone(),
                 epoch,
                 statement_id: id.clone(),
-                kind: statement.intent.kind.as_str().to_owned(),
-                code: statement.intent.code.clone(),
+                kind: kind.to_owned(),
+                code: code.to_owned(),
             })
             .await?;
         let until = Instant::now() + allowance(statement);
@@ -146,14 +181,69 @@ fn allowance(statement: &Statement) -> Duration {
 }
 
 /// What differs from the first time, for a person.
-fn difference(statement: &Statement, ended: &api::Statement) -> Option<String> {
+fn difference(statement: &Statement, ended: Option<&api::Statement>) -> Option<String> {
     let failed_before = statement
         .end
         .as_ref()
         .is_some_and(|end| end.output["status"] == "error");
-    let fails_now = ended.state() != State::Ok;
-    (fails_now && !failed_before).then(|| {
-        let value: String = ended.error_value.chars().take(200).collect();
-        format!("failed when it was run again: {}: {value}", ended.error_name)
-    })
+    let failed = failure(ended).filter(|_| !failed_before || ended.is_none())?;
+    Some(format!("failed when it was run again: {failed}"))
+}
+
+/// Why a statement of a recovery did not end well.
+fn failure(ended: Option<&api::Statement>) -> Option<String> {
+    let Some(ended) = ended else {
+        return Some("stopped, since it took much longer than the first time".to_owned());
+    };
+    let value: String = ended.error_value.chars().take(200).collect();
+    (ended.state() != State::Ok).then(|| format!("{}: {value}", ended.error_name))
+}
+
+/// What became of the variables of a statement that was not run again.
+fn told(snapshot: &Snapshot, restored: Result<(), String>) -> String {
+    let list = |names: &[String]| {
+        names
+            .iter()
+            .take(MAX_LOST)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let mut text = String::new();
+    match restored {
+        Err(failed) => text.push_str(&format!("; its variables are not restored: {failed}")),
+        Ok(()) if snapshot.names.is_empty() => {}
+        Ok(()) => text.push_str(&format!("; restored are {}", list(&snapshot.names))),
+    }
+    if !snapshot.lost.is_empty() {
+        text.push_str(&format!("; not restored are {}", list(&snapshot.lost)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_names_what_is_restored_and_what_is_not() {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let mut snapshot = Snapshot {
+            data: "x".to_owned(),
+            names: names(&["a", "b"]),
+            lost: names(&["df"]),
+        };
+        assert_eq!(
+            told(&snapshot, Ok(())),
+            "; restored are a, b; not restored are df"
+        );
+        let failed = told(&snapshot, Err("E: no".to_owned()));
+        assert_eq!(
+            failed,
+            "; its variables are not restored: E: no; not restored are df"
+        );
+        snapshot.names.clear();
+        snapshot.lost.clear();
+        assert_eq!(told(&snapshot, Ok(())), "");
+    }
 }

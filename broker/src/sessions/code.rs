@@ -27,6 +27,7 @@ use crate::dialects::livy::directory::Listed;
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::recovery::Happened;
 use crate::dialects::livy::refusal::Refusal;
+use crate::dialects::livy::replay::Policy;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 use crate::fleet::Agent;
 use crate::ledger::{Ledger, unavailable};
@@ -86,6 +87,11 @@ pub(super) fn refusal(refused: Refused) -> Refusal {
 pub(super) fn wanted(listed: &Listed) -> Result<Wanted, Refusal> {
     let mut confs = listed.request.spark_conf();
     let profile = confs.remove(PROFILE);
+    let policy = [Policy::CONF, Policy::ALIAS].map(|name| confs.remove(name));
+    let policy = policy.into_iter().flatten().next();
+    let policy = policy
+        .map(|policy| policy.parse::<Policy>().map(|_| policy))
+        .transpose()?;
     let refused = confs::refused(&confs);
     if !refused.is_empty() {
         let names = refused.join(", ");
@@ -93,6 +99,7 @@ pub(super) fn wanted(listed: &Listed) -> Result<Wanted, Refusal> {
             "Blacklisted configuration values in session config: {names}"
         )));
     }
+    confs.extend(policy.map(|policy| (Policy::CONF.to_owned(), policy)));
     let memory_bytes = match confs.get("spark.driver.memory") {
         None => None,
         Some(heap) => {

@@ -1,5 +1,9 @@
 //! Which statements of a session are run again on a new driver.
 
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use super::refusal::Refusal;
 use super::statement::{State, Statement};
 
 /// What a recovery does with one statement.
@@ -26,6 +30,46 @@ impl Step {
             Some(end) if end.state == State::Cancelled => Self::Cancelled,
             Some(end) if !end.effects.is_empty() => Self::HasEffects,
             Some(_) => Self::Replay,
+        }
+    }
+}
+
+/// What a session wants of a recovery: its conf [`Policy::CONF`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Statements without outside effects run again, variables of the others are restored. The default.
+    Replay,
+    /// A new, empty driver; the outputs of statements are kept.
+    Fresh,
+    /// None: the session ends.
+    None,
+}
+
+impl Policy {
+    /// The conf in a session's record.
+    pub const CONF: &str = "spark.berth.recovery";
+    /// Its other name, for clients.
+    pub const ALIAS: &str = "berth.recovery";
+
+    /// The policy that confs ask for.
+    pub fn of(confs: &BTreeMap<String, String>) -> Self {
+        let asked = confs.get(Self::CONF).and_then(|asked| asked.parse().ok());
+        asked.unwrap_or(Self::Replay)
+    }
+}
+
+impl FromStr for Policy {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        match text {
+            "replay" => Ok(Self::Replay),
+            "fresh" => Ok(Self::Fresh),
+            "none" => Ok(Self::None),
+            _ => Err(Refusal::Rejected(format!(
+                "{} is replay, fresh or none, not '{text:.64}'",
+                Self::ALIAS
+            ))),
         }
     }
 }
@@ -60,6 +104,15 @@ mod tests {
             effects,
             ..Reported::default()
         })
+    }
+
+    #[test]
+    fn a_policy_is_one_of_three_and_replay_by_default() {
+        let confs = |policy: &str| BTreeMap::from([(Policy::CONF.to_owned(), policy.to_owned())]);
+        assert_eq!(Policy::of(&BTreeMap::new()), Policy::Replay);
+        assert_eq!(Policy::of(&confs("fresh")), Policy::Fresh);
+        assert_eq!(Policy::of(&confs("none")), Policy::None);
+        assert!("Fresh".parse::<Policy>().is_err());
     }
 
     #[test]

@@ -45,10 +45,49 @@ pub struct End {
     pub effects: Vec<String>,
     /// False when the driver was lost while it ran: nobody knows what became of it.
     pub known: bool,
+    /// What it made of variables, if it is not to run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Snapshot>,
     /// Unix milliseconds, 0 if unknown.
     pub started: i64,
     /// Unix milliseconds, 0 if unknown.
     pub completed: i64,
+}
+
+/// Variables as a statement left them, for the next driver of the session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Opaque to all but drivers; empty if nothing could be kept.
+    pub data: String,
+    /// The variables in it.
+    pub names: Vec<String>,
+    /// Variables that it assigned and that could not be kept.
+    pub lost: Vec<String>,
+}
+
+impl Snapshot {
+    /// What is longer is given up: a driver would not take it back.
+    const MAX_BYTES: usize = 1 << 20;
+
+    fn of(reported: &Reported) -> Option<Self> {
+        let snapshot = reported.snapshot.as_ref()?;
+        let fits = snapshot.data.len() <= Self::MAX_BYTES;
+        let (kept, lost) = if fits {
+            (snapshot.names.clone(), snapshot.lost.clone())
+        } else {
+            (Vec::new(), [&snapshot.names[..], &snapshot.lost[..]].concat())
+        };
+        let data = if fits {
+            snapshot.data.clone()
+        } else {
+            String::new()
+        };
+        Some(Self {
+            data,
+            names: kept,
+            lost,
+        })
+    }
 }
 
 /// A statement of a session.
@@ -81,6 +120,7 @@ impl End {
             output,
             effects: reported.effects.clone(),
             known: true,
+            snapshot: Snapshot::of(reported),
             started: reported.started_at_unix_ms,
             completed: reported.finished_at_unix_ms,
         })
@@ -96,6 +136,7 @@ impl End {
             output,
             effects: Vec::new(),
             known: false,
+            snapshot: None,
             started: 0,
             completed: at,
         }
@@ -109,6 +150,7 @@ impl End {
             output,
             effects: Vec::new(),
             known: true,
+            snapshot: None,
             started: 0,
             completed: at,
         }
