@@ -82,7 +82,8 @@ pub struct LivyConfig {
 impl Default for LivyConfig {
     fn default() -> Self {
         Self {
-            max_body_bytes: 1 << 20,
+            // Code of the largest size whatever its escapes: `\u00e4` has six bytes for two.
+            max_body_bytes: 8 << 20,
             max_code_bytes: 1 << 20,
             open_to_all: false,
             show_to_all: false,

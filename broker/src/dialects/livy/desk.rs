@@ -12,7 +12,7 @@ use berth_store::StoreRef;
 use uuid::Uuid;
 
 use super::access::Right;
-use super::backend::{Backend, Phase};
+use super::backend::{Backend, Phase, Seat};
 use super::directory::{Directory, Keyed, Listed};
 use super::idempotency::Key;
 use super::kind::Kind;
@@ -233,8 +233,12 @@ impl Desk {
     }
 
     async fn place_now(&self, listed: &Listed) {
-        let Err(refusal) = self.backend.seat(listed).await else {
-            return self.close_if_over(listed).await;
+        let refusal = match self.backend.seat(listed).await {
+            Ok(seat) => {
+                self.close_if_over(listed).await;
+                return self.prepare(listed, seat).await;
+            }
+            Err(refusal) => refusal,
         };
         tracing::warn!(session.id = %listed.session, dialect = "livy", error = %refusal, "session not started");
         // What may work later is tried again when somebody asks for the session.
@@ -243,6 +247,19 @@ impl Desk {
         }
         if let Err(error) = self.directory.fail(listed.number, &refusal.to_string()).await {
             tracing::warn!(session.id = %listed.session, %error, "failed start not written down");
+        }
+        // One that was to be recovered is there still.
+        self.close_if_over(listed).await;
+    }
+
+    /// Has the interpreter of Scala start in the background where it is sure to be used: that takes seconds. Best
+    /// effort: its first statement starts it as well.
+    async fn prepare(&self, listed: &Listed, seat: Seat) {
+        if listed.kind != Kind::Spark {
+            return;
+        }
+        if let Err(error) = self.backend.complete(seat, Kind::Spark, "", 0).await {
+            tracing::debug!(session.id = %listed.session, %error, "the Scala interpreter does not start ahead");
         }
     }
 
