@@ -79,8 +79,15 @@ pub fn superseded(entries: &[LineageEntry]) -> BTreeSet<u64> {
     gone
 }
 
+/// The call of entries that a session of code has, such as its statements.
+const CODE: &str = "code";
+
 /// Neither replayed nor named to anybody.
 fn is_spent(entry: &LineageEntry) -> bool {
+    // Statements are read, and run again, for as long as their session lives.
+    if entry.call == CODE {
+        return false;
+    }
     match (&entry.outcome, entry.class) {
         (Outcome::Unknown, _) => false,
         (Outcome::Failed { .. }, _) => true,
