@@ -232,6 +232,11 @@ impl Driver {
         self.directory.join("driver.log")
     }
 
+    /// Where files for its session are put. They go with its scratch files.
+    pub(crate) fn resources(&self) -> PathBuf {
+        self.directory.join("local").join("resources")
+    }
+
     /// Kills the host, its JVM and every other process of the driver.
     pub(crate) async fn kill(&self) {
         let (host, id) = (self.host, self.id);

@@ -1,5 +1,6 @@
 //! The agent's gRPC API over [`Drivers`]; the contract is in `berth/agent/v1/agent.proto`.
 
+mod files;
 mod load;
 mod logs;
 mod reserve;
@@ -215,6 +216,13 @@ impl api::agent_server::Agent for AgentService {
         request: Request<api::CancelStatementRequest>,
     ) -> Result<Response<api::Statement>, Status> {
         self.cancel(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn put_file(
+        &self,
+        request: Request<tonic::Streaming<api::PutFileRequest>>,
+    ) -> Result<Response<api::PutFileReply>, Status> {
+        self.put(request.into_inner()).await.map(Response::new)
     }
 
     async fn complete(

@@ -1,7 +1,7 @@
 //! Lineage in the store: intents before they run, outcomes before clients hear them.
 //!
 //! An entry is `lineage/<session>/<seq>`; `operations/<session>/<operation>` points to it, so that an operation is
-//! found by its id in any epoch and from any replica. Both are written in one transaction that compares the
+//! found by its id in any epoch and from any replica; an alias is kept as an operation is. All are written in one transaction that compares the
 //! session's record: a broker that does not know that the session has moved cannot append to it (I1).
 
 mod sweep;
@@ -75,12 +75,18 @@ impl Ledger {
             let entry = entry(session, seq, epoch, &intent, payload.clone()).encode();
             let key = keys::lineage(session, seq);
             let operation = keys::operation(session, &intent.operation);
-            let txn = Txn::new()
+            let mut txn = Txn::new()
                 .when(Compare::ModRevision(keys::session(session), revision))
                 .when(Compare::Absent(key.clone()))
                 .when(Compare::Absent(operation.clone()))
                 .put(&key, entry.clone())
                 .put(&operation, seq.to_string());
+            if !intent.alias.is_empty() {
+                let alias = keys::operation(session, &intent.alias);
+                txn = txn
+                    .when(Compare::Absent(alias.clone()))
+                    .put(&alias, seq.to_string());
+            }
             let begun = commit(&self.store, txn, (&key, &entry)).await;
             if begun.map_err(not_written)?.is_some() {
                 self.remember(session, seq, tail);
@@ -92,6 +98,9 @@ impl Ledger {
             }
             self.explain_conflict(session, revision, &intent.operation)
                 .await?;
+            if !intent.alias.is_empty() {
+                self.explain_conflict(session, revision, &intent.alias).await?;
+            }
             self.forget(session);
         }
         Err(Refusal::Unavailable {
@@ -258,6 +267,22 @@ impl Ledger {
         }
     }
 
+    /// Keeps bytes that an intent will name, and gives their content hash.
+    ///
+    /// # Errors
+    /// `Quota` when there is no room, `Unavailable`.
+    pub async fn keep_blob(&self, data: Bytes) -> Result<String, Refusal> {
+        self.blobs.put(data).await.map_err(not_kept)
+    }
+
+    /// The bytes of a blob that an entry names.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn blob(&self, sha256: &str) -> Result<Bytes, Refusal> {
+        self.blobs.get(sha256).await.map_err(unavailable)
+    }
+
     async fn keep(&self, data: Bytes) -> Result<Payload, Refusal> {
         if data.len() <= INLINE_BYTES {
             return Ok(Payload::Inline(BASE64.encode(&data)));
@@ -303,11 +328,13 @@ fn entry(session: SessionId, seq: u64, epoch: Epoch, intent: &Intent, payload: P
         seq,
         epoch,
         operation: intent.operation.clone(),
+        alias: intent.alias.clone(),
         class: intent.class,
         call: intent.call.clone(),
         what: intent.what.clone(),
         key: intent.key.clone(),
         payload,
+        blobs: intent.blobs.clone(),
         fingerprint: intent.fingerprint,
         outcome: Outcome::Unknown,
         at: unix_millis(),

@@ -6,6 +6,7 @@
 mod choose;
 mod code;
 pub(crate) mod connect;
+pub(crate) mod upload;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

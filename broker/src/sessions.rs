@@ -4,13 +4,15 @@
 //! session's record compares the revision that was read, so that of several brokers one wins and the others follow.
 //!
 //! `admit` opens records and counts them, `settle` takes a session to its driver, `close` ends it. `backend` is
-//! what the Connect dialect calls, `code` what Livy calls, `batch` what its batches call.
+//! what the Connect dialect calls, `code` what Livy calls, with `numbers` for what it is called by, `batch` what its
+//! batches call.
 
 mod admit;
 mod backend;
 mod batch;
 mod close;
 pub(crate) mod code;
+mod numbers;
 mod settle;
 mod touch;
 
@@ -67,6 +69,8 @@ pub struct Sessions {
     touches: Touches,
     /// One recovery, opening or closing at a time for each session.
     locks: Mutex<BTreeMap<SessionId, Arc<tokio::sync::Mutex<()>>>>,
+    /// What the next statements, resources and jobs are numbered.
+    numbers: numbers::Numbers,
 }
 
 impl Sessions {
@@ -95,6 +99,7 @@ impl Sessions {
             table: Table::default(),
             touches: Touches::default(),
             locks,
+            numbers: numbers::Numbers::default(),
         })
     }
 

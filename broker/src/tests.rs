@@ -186,11 +186,13 @@ fn conf_set(session: SessionId, seq: u64) -> LineageEntry {
         seq,
         epoch: Epoch::INITIAL,
         operation: format!("op-{seq}"),
+        alias: String::new(),
         class: Class::State,
         call: "config".to_owned(),
         what: "set a".to_owned(),
         key: "conf:a".to_owned(),
         payload: Payload::Inline(String::new()),
+        blobs: Vec::new(),
         fingerprint: 0,
         outcome: Outcome::Succeeded { answer: None },
         at: 0,
@@ -226,7 +228,7 @@ async fn i2_i8_only_old_blobs_that_nothing_names_are_removed() {
     let ledger = Ledger::new(Arc::clone(&cluster.store), blobs.clone(), 1000);
     let session = SessionId::for_connect("u", Uuid::from_u128(1));
     let mut named = Vec::new();
-    for content in ["request", "answer", "nobody's"] {
+    for content in ["request", "answer", "nobody's", "upload"] {
         named.push(blobs.put(content.into()).await.unwrap());
     }
     let blob = |n: usize| Payload::Blob {
@@ -238,6 +240,7 @@ async fn i2_i8_only_old_blobs_that_nothing_names_are_removed() {
         outcome: Outcome::Succeeded {
             answer: Some(blob(1)),
         },
+        blobs: vec![named[3].clone()],
         ..conf_set(session, 1)
     };
     let txn = Txn::new().put(keys::lineage(session, 1), entry.encode());
@@ -248,5 +251,6 @@ async fn i2_i8_only_old_blobs_that_nothing_names_are_removed() {
     assert_eq!(ledger.sweep(Duration::ZERO).await.unwrap(), 1);
     assert_eq!(blobs.get(&named[0]).await.unwrap(), "request");
     assert_eq!(blobs.get(&named[1]).await.unwrap(), "answer");
+    assert_eq!(blobs.get(&named[3]).await.unwrap(), "upload");
     assert!(blobs.get(&named[2]).await.is_err());
 }

@@ -87,6 +87,9 @@ pub struct LineageEntry {
     pub epoch: Epoch,
     /// The client's operation id, or one that Berth made for calls without.
     pub operation: String,
+    /// Another name that only this entry of its session has, and is found by: "statement-7". Empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub alias: String,
     /// The class; never [`Class::Read`].
     pub class: Class,
     /// The RPC or statement kind to send the payload with: "execute", "config", "analyze", "artifacts", "code".
@@ -97,6 +100,9 @@ pub struct LineageEntry {
     pub key: String,
     /// The request as it came, whole.
     pub payload: Payload,
+    /// Blobs that the payload names, besides its own: they are kept for as long as the entry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<String>,
     /// A hash of the plan (or whole request), to tell a retry from another operation under the same id.
     pub fingerprint: u64,
     /// The outcome.

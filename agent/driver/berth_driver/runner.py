@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from berth_driver import effects, frames, interpreter, processes, shells, spark
+from berth_driver import effects, frames, interpreter, jobs, processes, resources, shells, spark
 
 PROGRESS_SECONDS = 0.5
 # An agent that was away is asked again whether a statement may begin.
@@ -54,7 +54,7 @@ class Runner:
         self.side = queue.SimpleQueue()
         self.allowed = queue.SimpleQueue()
         self.observer = effects.Observer(settings["scratch"])
-        self.context = self.shells = self.commands = None
+        self.context = self.shells = self.commands = self.resources = self.jobs = None
 
     def start(self):
         self.channel.send({"t": "phase", "phase": "jvm"})
@@ -73,6 +73,8 @@ class Runner:
         session = SparkSession(self.context)
         self.commands = spark.Commands(session)
         self.shells = shells.Shells(self.context, session, classes)
+        self.resources = resources.Resources(self.context, self.settings["scratch"])
+        self.jobs = jobs.Jobs(session, self.settings["scratch"])
         signal.signal(signal.SIGINT, self.interrupted)
         version = self.context.version
         self.channel.send({"t": "ready", "port": port, "jvm_pid": jvm.pid, "spark_version": version})
@@ -174,6 +176,9 @@ class Runner:
             self.finish(statement, {**result, "started_at": started})
 
     def observed(self, statement, frame):
+        if frame["kind"] == "add":
+            # Done again on every driver that the session gets: what it does is no effect of code.
+            return {**self.guarded(statement, frame), "effects": []}
         group = group_of(statement)
         self.commands.mark()
         # Tasks that are cancelled are interrupted: they would keep the session's cores.
@@ -182,6 +187,8 @@ class Runner:
         self.observer.begin()
         result = self.guarded(statement, frame)
         seen = self.observer.end() | self.shells.effects(frame["kind"])
+        if frame["kind"] == "job":
+            seen |= self.jobs.unseen
         try:
             seen |= self.commands.since_mark(group)
         except Exception as error:  # What cannot be seen counts as an effect.
@@ -204,15 +211,23 @@ class Runner:
             try:
                 # An interrupt would tear the connection to code in the JVM.
                 self.window = frame["kind"] != "spark"
-                output = self.shells.run(frame["kind"], frame["code"])
+                output = self.execute(frame["kind"], frame["code"])
             finally:
                 self.window = False
             return {"state": "ok", "output": output}
         except BaseException as error:  # SystemExit of a statement is not the end of its session.
             if statement in self.cancelled:
                 return {"state": "cancelled"}
-            name, value, trace = interpreter.describe_error(error)
+            describe = jobs.describe_error if frame["kind"] == "job" else interpreter.describe_error
+            name, value, trace = describe(error)
             return {"state": "error", "error_name": name, "error_value": value, "traceback": trace}
+
+    def execute(self, kind, code):
+        if kind == "add":
+            return self.resources.add(code)
+        if kind == "job":
+            return self.jobs.run(code)
+        return self.shells.run(kind, code)
 
     def report_progress(self):
         self.observer.exempt()

@@ -1,13 +1,18 @@
 """The driver host without Spark."""
 
+import base64
 import datetime
+import json
 import os
+import pickle
 import socket
 import sys
 import threading
 
 import pytest
-from berth_driver import effects, failure, frames, interpreter, processes, rows, spark, supervisor
+from berth_driver import (
+    effects, failure, frames, interpreter, jobs, processes, resources, rows, spark, supervisor)
+from pyspark import cloudpickle
 
 
 def test_frames_are_cut_from_any_pieces():
@@ -124,3 +129,67 @@ def test_effects_of_code_are_seen_and_those_of_spark_are_not(tmp_path):
     assert observer.end() == {f"file:{tmp_path}/out", "socket:127.0.0.1"}
     (tmp_path / "later").write_text("x")
     assert observer.end() == set()
+
+
+class Session:
+    """What a job's context needs of a Spark session."""
+
+    sparkContext = None
+
+
+def test_jobs_share_objects_and_give_pickles(tmp_path, monkeypatch):
+    """livy#84, #89"""
+    monkeypatch.setattr(jobs.javajobs, "JavaJobs", lambda *_: None)
+    ours = jobs.Jobs(Session(), str(tmp_path))
+
+    def run(job):
+        code = json.dumps({"type": "pyspark", "job": base64.b64encode(cloudpickle.dumps(job)).decode()})
+        twice = base64.b64decode(base64.b64decode(ours.run(code)[jobs.RESULT]))
+        return cloudpickle.loads(twice)
+
+    assert run(lambda jc: jc.set_shared_object("n", 1)) is None
+    assert run(lambda jc: jc.get_shared_object("n") + 1) == 2
+    run(lambda jc: jc.delete_shared_object("n"))
+    assert run(lambda jc: jc.get_shared_object("n")) is None
+    for name in range(jobs.MAX_SHARED + 1):
+        ours.context.set_shared_object(name, name)
+    assert (ours.context.get_shared_object(0), ours.context.get_shared_object(1)) == (None, 1)
+    directory = run(lambda jc: jc.local_tmp_dir)
+    assert directory == run(lambda jc: jc.get_local_tmp_dir_path())
+    assert os.path.dirname(directory) == str(tmp_path)
+    with pytest.raises(ZeroDivisionError) as raised:
+        run(lambda jc: 1 / 0)
+    name, _, trace = jobs.describe_error(raised.value)
+    assert name == "ZeroDivisionError"
+    assert "jobs.py" not in "".join(trace)
+
+
+def test_pickles_of_a_plain_cloudpickle_are_read():
+    """Clients without PySpark have the library under its own name."""
+    found = jobs.cloudpickle()
+    assert sys.modules["cloudpickle"] is found
+    # As such a client writes it: the module's name, then the function's.
+    assert pickle.loads(b"\x80\x04\x8c\x17cloudpickle.cloudpickle\x8c\x05loads\x93.") is found.loads
+
+
+class Context:
+    """Takes files as a SparkContext does."""
+
+    def __init__(self):
+        self.added = []
+
+    def addPyFile(self, path):  # noqa: N802
+        self.added.append(("pyfile", path))
+
+    def addFile(self, path):  # noqa: N802
+        self.added.append(("file", path))
+
+
+def test_resources_are_found_where_the_agent_put_them():
+    """livy#87, #88"""
+    context = Context()
+    ours = resources.Resources(context, "/scratch")
+    ours.add(json.dumps({"what": "pyfile", "name": "a.py", "sha256": "00", "chunks": ["11"]}))
+    ours.add(json.dumps({"what": "file", "uri": "hdfs://nn/b"}))
+    ours.add(json.dumps({"what": "file", "uri": "local:/opt/c"}))
+    assert context.added == [("pyfile", "/scratch/resources/00/a.py"), ("file", "hdfs://nn/b"), ("file", "/opt/c")]

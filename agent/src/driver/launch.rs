@@ -39,6 +39,11 @@ const HOST: &[(&str, &str)] = &[
         "interpreter.py",
         include_str!("../../driver/berth_driver/interpreter.py"),
     ),
+    (
+        "javajobs.py",
+        include_str!("../../driver/berth_driver/javajobs.py"),
+    ),
+    ("jobs.py", include_str!("../../driver/berth_driver/jobs.py")),
     ("magics.py", include_str!("../../driver/berth_driver/magics.py")),
     (
         "metastore.py",
@@ -47,6 +52,10 @@ const HOST: &[(&str, &str)] = &[
     (
         "processes.py",
         include_str!("../../driver/berth_driver/processes.py"),
+    ),
+    (
+        "resources.py",
+        include_str!("../../driver/berth_driver/resources.py"),
     ),
     ("rows.py", include_str!("../../driver/berth_driver/rows.py")),
     ("runner.py", include_str!("../../driver/berth_driver/runner.py")),

@@ -1,4 +1,4 @@
-//! Livy's REST API: sessions, statements and batches.
+//! Livy's REST API: sessions, their statements, resources and jobs, and batches.
 //!
 //! [`router`] answers the calls, [`desk`] does what they ask for, and what it needs of the rest of the broker is
 //! the small trait [`backend::Backend`]. docs/livy.md lists which calls are there.
@@ -10,17 +10,22 @@ mod conventions;
 pub mod desk;
 pub mod directory;
 pub mod duration;
+pub mod files;
 mod handlers;
 pub mod idempotency;
+pub mod job;
 pub mod kind;
 pub mod paths;
 pub mod recovery;
 pub mod refusal;
 pub mod replay;
 pub mod request;
+pub mod resource;
 pub mod retention;
 pub mod statement;
+pub mod task;
 mod ui;
+mod uploads;
 pub mod view;
 
 use std::path::PathBuf;
@@ -49,6 +54,8 @@ pub struct LivyConfig {
     pub max_body_bytes: usize,
     /// Largest code of a statement, in bytes. Not above the body's limit.
     pub max_code_bytes: usize,
+    /// Largest file that is uploaded to a session, in bytes.
+    pub max_upload_bytes: usize,
     /// True to let every user use every session, as a Livy without access control does.
     pub open_to_all: bool,
     /// True to show every user that others' sessions are there, without their logs, as Livy's access control does.
@@ -85,6 +92,7 @@ impl Default for LivyConfig {
             // Code of the largest size whatever its escapes: `\u00e4` has six bytes for two.
             max_body_bytes: 8 << 20,
             max_code_bytes: 1 << 20,
+            max_upload_bytes: 100 << 20,
             open_to_all: false,
             show_to_all: false,
             allowed_users: Users::all(),
@@ -149,6 +157,7 @@ pub fn router(desk: Arc<Desk>, batches: Arc<Batches>) -> Router {
             post(handlers::cancel),
         )
         .route("/metrics/ping", get(handlers::ping))
+        .merge(uploads::routes(&config))
         .with_state(desk)
         .merge(batches::router(batches))
         .layer(limit)

@@ -64,11 +64,10 @@ fn blobs_of(entry: LineageEntry) -> impl Iterator<Item = String> {
         Outcome::Succeeded { answer } => answer,
         Outcome::Unknown | Outcome::Failed { .. } => None,
     };
-    [Some(entry.payload), answer]
-        .into_iter()
-        .flatten()
-        .filter_map(|payload| match payload {
-            Payload::Blob { sha256, .. } => Some(sha256),
-            Payload::Inline(_) => None,
-        })
+    let kept = [Some(entry.payload), answer].into_iter().flatten();
+    let kept = kept.filter_map(|payload| match payload {
+        Payload::Blob { sha256, .. } => Some(sha256),
+        Payload::Inline(_) => None,
+    });
+    kept.chain(entry.blobs)
 }

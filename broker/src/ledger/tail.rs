@@ -73,19 +73,6 @@ impl Ledger {
         Err(Refusal::LineageFull { reason })
     }
 
-    /// The last sequence number of a session, as far as this broker knows; 0 if it has no entries.
-    pub(crate) async fn last(&self, session: SessionId) -> Result<u64, Refusal> {
-        let known = self.known_tails().get(&session).copied();
-        if let Some(tail) = known {
-            return Ok(tail.seq);
-        }
-        let tail = self.read_tail(session).await?;
-        if tail.seq > 0 {
-            self.known_tails().entry(session).or_insert(tail);
-        }
-        Ok(tail.seq)
-    }
-
     fn known_tails(&self) -> MutexGuard<'_, BTreeMap<SessionId, Tail>> {
         self.tails.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,15 +5,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_core::ids::SessionId;
-use berth_core::lineage::LineageEntry;
+use berth_core::lineage::{LineageEntry, Outcome};
 use berth_proto::agent as api;
 use berth_proto::agent::statement::State;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::{Made, Miss, Placer};
+use super::{Made, Miss, Placer, upload};
 use crate::dialects::connect::backend::{Refusal, Route};
 use crate::dialects::livy::replay::{Policy, Step};
+use crate::dialects::livy::resource::Resource;
 use crate::dialects::livy::statement::{End, Snapshot, Statement};
 use crate::sessions::code::{read_statement, statement_id};
 
@@ -66,11 +67,15 @@ impl Placer {
             return Ok(made);
         }
         for entry in entries {
+            // Asked for since this epoch began: it runs once its session is there.
+            if entry.outcome == Outcome::Unknown && entry.epoch == route.epoch {
+                continue;
+            }
             let statement = self.statement(&entry).await.map_err(Miss::Never)?;
             match self.again(route, &statement).await? {
                 None => made.replayed += 1,
                 Some(why) if made.lost.len() < MAX_LOST => {
-                    made.lost.push(format!("statement {}: {why}", statement.id));
+                    made.lost.push(format!("{}: {why}", statement.label()));
                 }
                 Some(_) => {}
             }
@@ -92,13 +97,15 @@ impl Placer {
         }
         let why = match Step::of(statement) {
             Step::Replay => {
-                let (kind, code) = (statement.intent.kind.as_str(), statement.intent.code.as_str());
+                let (kind, code) = (statement.intent.agent_kind(), statement.intent.code.as_str());
                 let ended = self.run(route, statement, (kind, code)).await?;
                 return Ok(difference(statement, ended.as_ref()));
             }
             Step::HasEffects => "not run again, since it had outside effects",
             Step::OutcomeUnknown => "not run again, since nobody knows whether it ran",
             Step::Cancelled => "not run again, since it was cancelled",
+            // Its client knows, and nothing is missing.
+            Step::Refused => return Ok(None),
         };
         let snapshot = statement.end.as_ref().and_then(|end| end.snapshot.as_ref());
         let Some(snapshot) = snapshot else {
@@ -126,7 +133,7 @@ impl Placer {
             if status.code() == Code::Aborted {
                 self.poison.has_killed(route.record.id, statement.id);
             }
-            Miss::Again(format!("statement {}: {}", statement.id, status.message()))
+            Miss::Again(format!("{}: {}", statement.label(), status.message()))
         })
     }
 
@@ -139,6 +146,9 @@ impl Placer {
         let mut agent = self.fleet.client(&route.agent);
         let (session_id, epoch) = (route.record.id.to_string(), route.epoch.get());
         let id = statement_id(statement.id);
+        if let Some(file) = Resource::of(&statement.intent).and_then(Resource::upload) {
+            upload::put(&mut agent, &self.ledger, (route.record.id, route.epoch), &file).await?;
+        }
         agent
             .start_statement(api::StartStatementRequest {
                 session_id: session_id.clone(),

@@ -59,11 +59,13 @@ fn fault(status: &Status) -> Fault {
 #[async_trait]
 impl Places for Sessions {
     fn check(&self, listed: &Listed) -> Result<(), Refusal> {
-        wanted(listed).map(drop)
+        wanted(listed, &self.config.livy.local_dirs).map(drop)
     }
 
     async fn open(&self, listed: &Listed) -> Result<(), Refusal> {
-        self.create(&wanted(listed)?).await.map_err(refusal)
+        self.create(&wanted(listed, &self.config.livy.local_dirs)?)
+            .await
+            .map_err(refusal)
     }
 
     async fn look(&self, session: SessionId) -> Result<Whereabouts, Refusal> {

@@ -4,12 +4,13 @@
 //! ended is the answer. Statements run at the agent of the session's node, which runs each of them once.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_core::confs;
 use berth_core::ids::{Epoch, SessionId};
-use berth_core::lineage::{Class, LineageEntry, Outcome};
+use berth_core::lineage::{LineageEntry, Outcome};
 use berth_core::record::{Cause, CloseReason, Dialect, SessionState};
 use berth_proto::NEVER_BEGAN;
 use berth_proto::agent as api;
@@ -22,22 +23,23 @@ use uuid::Uuid;
 use super::Sessions;
 use crate::dialects::connect::backend as connect;
 use crate::dialects::connect::backend::{Backend as _, Ended, Refusal as Refused, Route, Ticket, Wanted};
-use crate::dialects::livy::backend::{Backend, DriverFault, Phase, Seat};
+use crate::dialects::livy::backend::{Backend, DriverFault, Numbered, Phase, Seat};
 use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::files::{self, Given};
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::recovery::Happened;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::replay::Policy;
+use crate::dialects::livy::resource::Resource;
 use crate::dialects::livy::statement::{End, Intent, Statement};
+use crate::dialects::livy::task::Task;
 use crate::fleet::Agent;
 use crate::ledger::{Ledger, unavailable};
 
 /// The call that statements are recorded as.
-const CALL: &str = "code";
+pub(super) const CALL: &str = "code";
 /// Conf that names the profile of a session.
 const PROFILE: &str = "spark.berth.profile";
-/// Characters of a statement's code that name it to people.
-const MAX_WHAT: usize = 80;
 /// Lines of a driver's log that are shown.
 const LOG_LINES: u32 = 200;
 /// How long an agent that is away is waited for by a client that does not wait itself.
@@ -64,8 +66,10 @@ pub(crate) async fn read_statement(ledger: &Ledger, entry: &LineageEntry) -> Res
         Outcome::Succeeded { answer: None } => Some(End::refused("the output was too large to keep", 0)),
         Outcome::Failed { message, .. } => Some(End::refused(message, 0)),
     };
+    let (_, number) = Task::of(entry);
     Ok(Statement {
         id: entry.seq.saturating_sub(1),
+        number,
         epoch: entry.epoch,
         intent,
         end,
@@ -84,8 +88,8 @@ pub(super) fn refusal(refused: Refused) -> Refusal {
     }
 }
 
-pub(super) fn wanted(listed: &Listed) -> Result<Wanted, Refusal> {
-    let mut confs = listed.request.spark_conf();
+pub(super) fn wanted(listed: &Listed, open: &[PathBuf]) -> Result<Wanted, Refusal> {
+    let Given { mut confs, files } = files::given(&listed.request, open)?;
     let profile = confs.remove(PROFILE);
     let policy = [Policy::CONF, Policy::ALIAS].map(|name| confs.remove(name));
     let policy = policy.into_iter().flatten().next();
@@ -108,6 +112,9 @@ pub(super) fn wanted(listed: &Listed) -> Result<Wanted, Refusal> {
             Some(confs::reservation(bytes.ok_or_else(wrong)?))
         }
     };
+    // What submits a batch is told its lists.
+    let of_batch = |name: &str| listed.work() == Work::Batch && files::FIELDS.contains(&name);
+    confs.extend(files.into_iter().filter(|(name, _)| !of_batch(name)));
     Ok(Wanted {
         session: listed.session,
         dialect: Dialect::Livy,
@@ -150,7 +157,7 @@ impl Sessions {
 
     /// Asks the agent of a session's node. While the agent is away its drivers go on: it is asked again until the
     /// node is lost or the patience is at its end. What is asked must be safe to ask twice.
-    async fn ask<T, F>(
+    pub(super) async fn ask<T, F>(
         &self,
         seat: Seat,
         (wait, patience): (Duration, Duration),
@@ -206,7 +213,7 @@ impl Sessions {
         }
     }
 
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         Duration::from_secs(self.config.hold_seconds)
     }
 
@@ -228,11 +235,14 @@ impl Sessions {
 #[async_trait]
 impl Backend for Sessions {
     fn check(&self, listed: &Listed) -> Result<(), Refusal> {
-        wanted(listed).map(drop)
+        wanted(listed, &self.config.livy.local_dirs).map(drop)
     }
 
     async fn seat(&self, listed: &Listed) -> Result<Seat, Refusal> {
-        let route = self.open(wanted(listed)?).await.map_err(refusal)?;
+        let route = self
+            .open(wanted(listed, &self.config.livy.local_dirs)?)
+            .await
+            .map_err(refusal)?;
         Ok(seat(&route))
     }
 
@@ -264,21 +274,14 @@ impl Backend for Sessions {
         closed.map_err(refusal)
     }
 
-    async fn begin(&self, seat: Seat, operation: Uuid, intent: &Intent) -> Result<Option<u64>, Refusal> {
+    async fn begin(&self, seat: Seat, operation: Uuid, intent: &Intent) -> Result<Option<Numbered>, Refusal> {
         let moved = |fault: DriverFault| Refusal::Unavailable(fault.to_string());
         let route = self.seated(seat).map_err(moved)?;
-        let payload = serde_json::to_vec(intent).map_err(|error| Refusal::Unavailable(error.to_string()))?;
-        let intent = connect::Intent {
-            operation: operation.to_string(),
-            class: Class::Write,
-            call: CALL.to_owned(),
-            what: intent.code.chars().take(MAX_WHAT).collect(),
-            key: String::new(),
-            payload: payload.into(),
-            fingerprint: 0,
-        };
-        match connect::Backend::begin(self, &route, intent).await {
-            Ok(ticket) => Ok(Some(ticket.seq.saturating_sub(1))),
+        let begun = self.append(seat.session, operation, intent, |asked| {
+            connect::Backend::begin(self, &route, asked)
+        });
+        match begun.await {
+            Ok(begun) => Ok(Some(begun)),
             Err(Refused::Duplicate { .. }) => Ok(None),
             Err(refused) => Err(refusal(refused)),
         }
@@ -294,8 +297,11 @@ impl Backend for Sessions {
     }
 
     async fn last(&self, session: SessionId) -> Result<u64, Refusal> {
-        let last = self.ledger.last(session).await.map_err(refusal)?;
-        Ok(last.saturating_sub(1))
+        let next = self
+            .next_number(session, Task::Statement)
+            .await
+            .map_err(refusal)?;
+        Ok(next.saturating_sub(1))
     }
 
     async fn history(&self, session: SessionId) -> Result<Vec<Happened>, Refusal> {
@@ -307,6 +313,14 @@ impl Backend for Sessions {
             what: event.what,
         });
         Ok(happened.collect())
+    }
+
+    async fn enlist(&self, session: SessionId, intent: &Intent) -> Result<(Numbered, Epoch), Refusal> {
+        self.enlisted(session, intent).await.map_err(refusal)
+    }
+
+    async fn keep(&self, piece: Bytes) -> Result<String, Refusal> {
+        self.ledger.keep_blob(piece).await.map_err(refusal)
     }
 
     async fn finish(&self, session: SessionId, id: u64, end: &End) -> Result<(), Refusal> {
@@ -333,20 +347,24 @@ impl Backend for Sessions {
 
     async fn is_busy(&self, session: SessionId) -> Result<bool, Refusal> {
         let entries = self.ledger.entries(session).await.map_err(refusal)?;
-        Ok(entries.iter().any(|entry| entry.outcome == Outcome::Unknown))
+        let runs = |entry: &LineageEntry| entry.outcome == Outcome::Unknown && Task::of(entry).0 != Task::Add;
+        Ok(entries.iter().any(runs))
     }
 
-    async fn statement(&self, session: SessionId, id: u64) -> Result<Option<Statement>, Refusal> {
-        let seq = id.saturating_add(1);
-        let entry = self.ledger.entry(session, seq).await.map_err(refusal)?;
-        let Some(entry) = entry else { return Ok(None) };
-        let statement = read_statement(&self.ledger, &entry).await;
-        statement.map(Some).map_err(refusal)
+    async fn statement(&self, session: SessionId, number: u64) -> Result<Option<Statement>, Refusal> {
+        let found = self.numbered(session, Task::Statement, number).await;
+        found.map_err(refusal)
+    }
+
+    async fn job(&self, session: SessionId, number: u64) -> Result<Option<Statement>, Refusal> {
+        let found = self.numbered(session, Task::Job, number).await;
+        found.map_err(refusal)
     }
 
     async fn statements(&self, session: SessionId) -> Result<Vec<Statement>, Refusal> {
         let entries = self.ledger.entries(session).await.map_err(refusal)?;
-        let read = entries.iter().map(|entry| read_statement(&self.ledger, entry));
+        let own = entries.iter().filter(|entry| Task::of(entry).0.is_statement());
+        let read = own.map(|entry| read_statement(&self.ledger, entry));
         try_join_all(read).await.map_err(refusal)
     }
 
@@ -355,9 +373,12 @@ impl Backend for Sessions {
             session_id: seat.session.to_string(),
             epoch: seat.epoch.get(),
             statement_id: statement_id(id),
-            kind: intent.kind.as_str().to_owned(),
+            kind: intent.agent_kind().to_owned(),
             code: intent.code.clone(),
         };
+        if let Some(file) = Resource::of(intent).and_then(Resource::upload) {
+            self.put(seat, &file).await?;
+        }
         let started = self.ask(seat, (Duration::ZERO, self.patience()), |mut agent| {
             let request = request.clone();
             async move { agent.start_statement(request).await }

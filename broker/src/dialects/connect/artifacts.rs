@@ -97,12 +97,14 @@ fn intent(classified: Classified, upload: &Upload) -> Intent {
     let payload = pack(upload.messages.iter().map(Bytes::as_ref));
     Intent {
         operation: Uuid::new_v4().to_string(),
+        alias: String::new(),
         class: classified.class,
         call: "artifacts".to_owned(),
         what: classified.what,
         key: classified.key,
         fingerprint: super::execute::fingerprint(&payload),
         payload,
+        blobs: Vec::new(),
     }
 }
 

@@ -84,6 +84,8 @@ pub struct Wanted {
 pub struct Intent {
     /// The client's operation id, or one made for calls without.
     pub operation: String,
+    /// Another name for it, which nothing else of the session has; empty for none.
+    pub alias: String,
     /// What it does.
     pub class: Class,
     /// The RPC: "execute", "config", "analyze", "artifacts".
@@ -94,6 +96,8 @@ pub struct Intent {
     pub key: String,
     /// The request as it came; for "artifacts" all its messages, packed.
     pub payload: Bytes,
+    /// Blobs that the payload names.
+    pub blobs: Vec<String>,
     /// Hash of the plan or request.
     pub fingerprint: u64,
 }

@@ -94,11 +94,13 @@ async fn copy(connect: &Arc<Connect>, from: SessionId, to: &Call) -> Result<Rout
 async fn copy_step(connect: &Arc<Connect>, route: Route, step: Step) -> Result<Route, Status> {
     let intent = Intent {
         operation: Uuid::new_v4().to_string(),
+        alias: String::new(),
         class: step.entry.class,
         call: step.entry.call.clone(),
         what: step.entry.what.clone(),
         key: step.entry.key.clone(),
         payload: step.request.clone(),
+        blobs: step.entry.blobs.clone(),
         fingerprint: step.entry.fingerprint,
     };
     let ticket = connect.begin(&route, intent).await?;

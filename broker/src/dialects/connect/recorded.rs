@@ -32,11 +32,13 @@ impl Recorded {
     pub(crate) async fn begin(connect: &Connect, job: &Job) -> Result<Self, Status> {
         let intent = Intent {
             operation: job.operation.id.clone(),
+            alias: String::new(),
             class: job.classified.class,
             call: "execute".to_owned(),
             what: job.classified.what.clone(),
             key: job.classified.key.clone(),
             payload: job.request.clone().unwrap_or_default(),
+            blobs: Vec::new(),
             fingerprint: job.operation.fingerprint.unwrap_or_default(),
         };
         let ticket = connect.begin(&job.route, intent).await?;

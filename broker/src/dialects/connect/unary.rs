@@ -100,11 +100,13 @@ pub(crate) fn ended(ran: &Result<(Route, Bytes), Status>) -> Ended {
 fn intent(call: &Call, classified: Classified, kind: &'static str) -> Intent {
     Intent {
         operation: Uuid::new_v4().to_string(),
+        alias: String::new(),
         class: classified.class,
         call: kind.to_owned(),
         what: classified.what,
         key: classified.key,
         payload: call.message.clone(),
+        blobs: Vec::new(),
         fingerprint: super::execute::fingerprint(&call.message),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId};
 use berth_proto::agent::Statement as Reported;
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::directory::Listed;
@@ -20,6 +21,15 @@ pub struct Seat {
     pub session: SessionId,
     /// The epoch of its placement.
     pub epoch: Epoch,
+}
+
+/// What was made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbered {
+    /// Its place in the session's lineage, from 0.
+    pub id: u64,
+    /// Its number among those of its task: rising, without gaps, never reused.
+    pub number: u64,
 }
 
 /// How far a session is.
@@ -91,12 +101,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// [`Refusal::Unavailable`].
     async fn close(&self, session: SessionId) -> Result<(), Refusal>;
 
-    /// Makes a statement durable and gives it its id: 0 for the session's first, rising, never reused. `None` when
-    /// one of the same operation is there.
+    /// Makes a statement durable and gives it its ids. `None` when one of the same operation is there.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`]: nothing will run.
-    async fn begin(&self, seat: Seat, operation: Uuid, intent: &Intent) -> Result<Option<u64>, Refusal>;
+    async fn begin(&self, seat: Seat, operation: Uuid, intent: &Intent) -> Result<Option<Numbered>, Refusal>;
 
     /// The statement of an operation.
     ///
@@ -104,7 +113,7 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// [`Refusal::Unavailable`].
     async fn recall(&self, session: SessionId, operation: Uuid) -> Result<Option<Statement>, Refusal>;
 
-    /// The id of a session's last statement, as far as this broker knows; 0 if there is none.
+    /// The number of a session's last statement, as far as this broker knows; 0 if there is none.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
@@ -115,6 +124,18 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Refusal::Unavailable`].
     async fn history(&self, session: SessionId) -> Result<Vec<Happened>, Refusal>;
+
+    /// Makes durable what can wait for the session's driver, in the epoch that is told. It is not started.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`]: nothing will run.
+    async fn enlist(&self, session: SessionId, intent: &Intent) -> Result<(Numbered, Epoch), Refusal>;
+
+    /// Keeps a piece of a file that an intent will name, and gives its hash.
+    ///
+    /// # Errors
+    /// [`Refusal::Rejected`] when there is no room, [`Refusal::Unavailable`].
+    async fn keep(&self, piece: Bytes) -> Result<String, Refusal>;
 
     /// Makes a statement's end durable. The first end stays.
     ///
@@ -141,17 +162,23 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// [`Refusal::Unavailable`].
     async fn carry(&self, seat: Seat, (id, from): (u64, Epoch)) -> Result<bool, Refusal>;
 
-    /// Whether a statement of the session has not ended.
+    /// Whether a statement or job of the session has not ended.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
     async fn is_busy(&self, session: SessionId) -> Result<bool, Refusal>;
 
-    /// One statement of a session.
+    /// One statement of a session, by its number.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    async fn statement(&self, session: SessionId, id: u64) -> Result<Option<Statement>, Refusal>;
+    async fn statement(&self, session: SessionId, number: u64) -> Result<Option<Statement>, Refusal>;
+
+    /// One job of a session, by its number.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn job(&self, session: SessionId, number: u64) -> Result<Option<Statement>, Refusal>;
 
     /// All statements of a session in order.
     ///

@@ -1,5 +1,6 @@
-//! What the calls do: sessions here, statements in [`run`].
+//! What the calls do: sessions here, statements in [`run`], resources and jobs in [`resources`].
 
+mod resources;
 mod run;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,8 @@ use super::recovery::Recovery;
 use super::refusal::Refusal;
 use super::request::NewSession;
 use super::{Caller, LivyConfig, view};
+
+pub(super) use resources::PIECE_BYTES;
 
 /// Sessions whose statements start in turn. Two sessions may share a turn; it is held for one call of an agent.
 const TURNS: usize = 256;

@@ -19,10 +19,11 @@ use super::kind::Kind;
 use super::refusal::Refusal;
 use super::request::{Completion, NewSession, NewStatement, PAGE, Range, integer, read, slice};
 use super::statement::Intent;
+use super::task::Task;
 use super::view;
 
 pub(super) type Answer = Result<Response, Refusal>;
-type DeskState = State<Arc<Desk>>;
+pub(super) type DeskState = State<Arc<Desk>>;
 pub(super) type By = Option<Extension<Caller>>;
 
 pub(super) fn name(by: &By) -> &str {
@@ -33,7 +34,7 @@ pub(super) fn ok(value: &Value) -> Answer {
     Ok(view::json(StatusCode::OK, value))
 }
 
-fn body_of(desk: &Desk, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
+pub(super) fn body_of(desk: &Desk, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
     body_within(desk.config().max_body_bytes, body)
 }
 
@@ -179,9 +180,10 @@ pub(super) async fn submit(
     let intent = Intent {
         kind: listed.kind.of_statement(own)?,
         code: asked.code,
+        task: Task::Statement,
     };
     let statement = desk.submit(&listed, intent, key.as_ref()).await?;
-    let location = format!("/sessions/{}/statements/{}", listed.number, statement.id);
+    let location = format!("/sessions/{}/statements/{}", listed.number, statement.number);
     Ok(view::created(&statement.show(None), &location))
 }
 

@@ -23,6 +23,9 @@ pub enum Refusal {
     /// No such statement.
     #[error("Statement not found")]
     NoStatement,
+    /// No such job.
+    #[error("Job {0} not found")]
+    NoJob(i64),
     /// No call is there.
     #[error("there is nothing at {0}; Livy's calls begin with /sessions, /batches or /version")]
     NoPath(String),
@@ -78,7 +81,9 @@ impl Refusal {
             }
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::NoSession(_) | Self::NoStatement | Self::NoPath(_) => StatusCode::NOT_FOUND,
+            Self::NoSession(_) | Self::NoStatement | Self::NoJob(_) | Self::NoPath(_) => {
+                StatusCode::NOT_FOUND
+            }
             Self::NoMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoVersion(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Forbidden(_) | Self::NotAllowed(_) | Self::Impersonation { .. } => StatusCode::FORBIDDEN,

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::refusal::Refusal;
 use super::statement::{State, Statement};
+use super::task::Task;
 
 /// What a recovery does with one statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum Step {
     OutcomeUnknown,
     /// Leave it out: it was stopped, and might never end.
     Cancelled,
+    /// Leave it out: a resource that was not to be had, and its client was told so.
+    Refused,
 }
 
 impl Step {
@@ -24,6 +27,9 @@ impl Step {
     ///
     /// Code that failed is run again as well: what it had assigned before it failed is state.
     pub fn of(statement: &Statement) -> Self {
+        if statement.intent.task == Task::Add {
+            return Self::of_resource(statement);
+        }
         match &statement.end {
             None => Self::OutcomeUnknown,
             Some(end) if !end.known => Self::OutcomeUnknown,
@@ -31,6 +37,13 @@ impl Step {
             Some(end) if !end.effects.is_empty() => Self::HasEffects,
             Some(_) => Self::Replay,
         }
+    }
+
+    /// To add a resource once more does no harm, whatever became of it before; only what was refused stays out.
+    fn of_resource(statement: &Statement) -> Self {
+        let end = statement.end.as_ref();
+        let refused = end.is_some_and(|end| end.known && end.output["status"] != "ok");
+        if refused { Self::Refused } else { Self::Replay }
     }
 }
 
@@ -85,12 +98,18 @@ mod tests {
     use super::*;
 
     fn step(end: Option<End>) -> Step {
+        step_of(Task::Statement, end)
+    }
+
+    fn step_of(task: Task, end: Option<End>) -> Step {
         let intent = Intent {
             kind: Kind::Pyspark,
             code: "x = 1".to_owned(),
+            task,
         };
         Step::of(&Statement {
             id: 0,
+            number: 0,
             epoch: Epoch::INITIAL,
             intent,
             end,
@@ -128,6 +147,19 @@ mod tests {
         ];
         for (end, expected) in table {
             assert_eq!(step(end.clone()), expected, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn i2_resources_are_added_again_unless_they_were_refused() {
+        let table = [
+            (ended(Reporting::Ok, &[]), Step::Replay),
+            (Some(End::unknown(1)), Step::Replay),
+            (None, Step::Replay),
+            (ended(Reporting::Error, &[]), Step::Refused),
+        ];
+        for (end, expected) in table {
+            assert_eq!(step_of(Task::Add, end.clone()), expected, "{end:?}");
         }
     }
 }

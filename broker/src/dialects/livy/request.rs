@@ -68,19 +68,6 @@ impl NewSession {
     /// # Errors
     /// [`Refusal::Rejected`] that names the field.
     pub fn check(&self) -> Result<(), Refusal> {
-        let lists = [
-            ("jars", &self.jars),
-            ("files", &self.files),
-            ("archives", &self.archives),
-        ];
-        let lists = lists.into_iter().chain([("pyFiles", &self.py_files)]);
-        for (field, list) in lists {
-            if !list.is_empty() {
-                return Err(Refusal::Rejected(format!(
-                    "{field} are not served yet: put them in the profile"
-                )));
-            }
-        }
         for time in [&self.ttl, &self.idle_timeout].into_iter().flatten() {
             duration::read(time)?;
         }

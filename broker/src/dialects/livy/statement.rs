@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::kind::Kind;
 use super::refusal::Refusal;
+use super::resource::Resource;
+use super::task::Task;
 
 /// Livy's statement states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +32,34 @@ pub enum State {
 pub struct Intent {
     /// Its kind.
     pub kind: Kind,
-    /// Its code.
+    /// Its code; JSON for what is no statement.
     pub code: String,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Task::is_statement")]
+    pub task: Task,
+}
+
+/// Characters of a statement's code that name it to people.
+const MAX_WHAT: usize = 80;
+
+impl Intent {
+    /// The kind that the agent knows it by.
+    pub const fn agent_kind(&self) -> &'static str {
+        match self.task {
+            Task::Statement => self.kind.as_str(),
+            Task::Add => "add",
+            Task::Job => "job",
+        }
+    }
+
+    /// For a person.
+    pub fn what(&self) -> String {
+        match self.task {
+            Task::Statement => self.code.chars().take(MAX_WHAT).collect(),
+            Task::Add => Resource::of(self).map_or_else(String::new, |resource| resource.describe()),
+            Task::Job => "a job".to_owned(),
+        }
+    }
 }
 
 /// The end of a statement: the answer in its lineage entry.
@@ -93,8 +121,10 @@ impl Snapshot {
 /// A statement of a session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
-    /// Livy's id: from 0, rising, never reused.
+    /// Its place in the session's lineage, from 0.
     pub id: u64,
+    /// Livy's id among those of its task: rising, never reused.
+    pub number: u64,
     /// The session's epoch when it was asked for.
     pub epoch: Epoch,
     /// What to run.
@@ -137,6 +167,18 @@ impl End {
             effects: Vec::new(),
             known: false,
             snapshot: None,
+            started: 0,
+            completed: at,
+        }
+    }
+
+    /// The end of a statement that was stopped before it was given to a driver.
+    pub fn cancelled(at: i64) -> Self {
+        Self {
+            state: State::Cancelled,
+            output: Value::Null,
+            effects: Vec::new(),
+            known: true,
             started: 0,
             completed: at,
         }
@@ -201,6 +243,15 @@ impl Statement {
         }
     }
 
+    /// What it is called in a session's history.
+    pub fn label(&self) -> String {
+        match self.intent.task {
+            Task::Statement => format!("statement {}", self.number),
+            Task::Job => format!("job {}", self.number),
+            Task::Add => self.intent.what(),
+        }
+    }
+
     /// Livy's statement object. `live` is what the agent says of one that has not ended.
     pub fn show(&self, live: Option<&Reported>) -> Value {
         let Some(end) = &self.end else {
@@ -211,14 +262,14 @@ impl Statement {
         };
         let mut output = end.output.clone();
         if let Value::Object(map) = &mut output {
-            map.insert("execution_count".to_owned(), self.id.into());
+            map.insert("execution_count".to_owned(), self.number.into());
         }
         self.object(end.state, output, 1.0, end.started, end.completed)
     }
 
     fn object(&self, state: State, output: Value, progress: f64, started: i64, completed: i64) -> Value {
         json!({
-            "id": self.id,
+            "id": self.number,
             "code": self.intent.code,
             "state": state,
             "output": output,
@@ -237,9 +288,11 @@ mod tests {
         let intent = Intent {
             kind: Kind::Pyspark,
             code: "1+1".to_owned(),
+            task: Task::Statement,
         };
         Statement {
-            id: 3,
+            id: 5,
+            number: 3,
             epoch: Epoch::INITIAL,
             intent,
             end,

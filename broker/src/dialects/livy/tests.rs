@@ -10,6 +10,7 @@ mod places;
 mod replicas;
 mod surface;
 mod ui;
+mod uploads;
 
 use axum::body::Body;
 use berth_runtime::tasks::{Shutdown, Tasks};

@@ -21,15 +21,27 @@ fn entry(seq: u64, class: Class, key: &str, text: &str) -> LineageEntry {
         seq,
         epoch: Epoch::INITIAL,
         operation: seq.to_string(),
+        alias: String::new(),
         class,
         call: "execute".to_owned(),
         what: text.to_owned(),
         key: key.to_owned(),
         payload: Payload::Inline(BASE64.encode(text)),
+        blobs: Vec::new(),
         fingerprint: 0,
         outcome: Outcome::Succeeded { answer: None },
         at: 0,
     }
+}
+
+#[test]
+fn i2_statements_of_code_stay_as_long_as_their_session() {
+    let code = LineageEntry {
+        call: "code".to_owned(),
+        ..entry(1, Class::Write, "", "x = 1")
+    };
+    let entries = [code, entry(2, Class::State, "", "later")];
+    assert!(removable(&entries, LATER, Room::Short).is_empty());
 }
 
 /// Class, key and text of an entry.

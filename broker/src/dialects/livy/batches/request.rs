@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::Batch;
-use crate::dialects::livy::paths::{resolve, resolve_all};
+use crate::dialects::livy::files;
+use crate::dialects::livy::paths::resolve;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::request::{NewSession, is_name, number, texts};
 
@@ -69,12 +70,12 @@ impl NewBatch {
         if let Some(name) = self.name.as_deref().filter(|name| !is_name(name)) {
             return Err(Refusal::Rejected(format!("Invalid session name: {name:.64}")));
         }
-        let session = NewSession {
+        let mut session = NewSession {
             proxy_user: self.proxy_user,
-            jars: resolve_all(&self.jars, open)?,
-            py_files: resolve_all(&self.py_files, open)?,
-            files: resolve_all(&self.files, open)?,
-            archives: resolve_all(&self.archives, open)?,
+            jars: self.jars,
+            py_files: self.py_files,
+            files: self.files,
+            archives: self.archives,
             driver_memory: self.driver_memory,
             driver_cores: self.driver_cores,
             executor_memory: self.executor_memory,
@@ -85,8 +86,26 @@ impl NewBatch {
             conf: self.conf,
             ..NewSession::default()
         };
+        take_lists(&mut session, open)?;
         Ok((session, batch))
     }
+}
+
+/// Puts the lists of the confs behind those of the fields, with every path looked through.
+fn take_lists(session: &mut NewSession, open: &[PathBuf]) -> Result<(), Refusal> {
+    let given = files::given(session, open)?;
+    let lists = [
+        &mut session.jars,
+        &mut session.py_files,
+        &mut session.files,
+        &mut session.archives,
+    ];
+    for (name, list) in files::FIELDS.into_iter().zip(lists) {
+        session.conf.remove(name);
+        let paths = given.files.get(name).map(|paths| paths.split(','));
+        *list = paths.into_iter().flatten().map(str::to_owned).collect();
+    }
+    Ok(())
 }
 
 /// The words of a command cannot hold a NUL.

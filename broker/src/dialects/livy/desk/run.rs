@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::Desk;
-use crate::dialects::livy::backend::{DriverFault, Phase, Seat};
+use crate::dialects::livy::backend::{DriverFault, Numbered, Phase, Seat};
 use crate::dialects::livy::directory::Listed;
 use crate::dialects::livy::idempotency::Key;
 use crate::dialects::livy::kind::Kind;
@@ -27,14 +27,14 @@ const POLL: Duration = Duration::from_secs(30);
 const MAX_STARTS: u32 = 2;
 
 /// A statement that is written down.
-enum Begun {
+pub(super) enum Begun {
     /// By this request.
     New(Seat, Statement),
     /// By an earlier one with the same key.
     Before(Statement),
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     i64::try_from(unix_millis()).unwrap_or(i64::MAX)
 }
 
@@ -100,21 +100,25 @@ impl Desk {
         }
     }
 
-    fn followed(&self) -> MutexGuard<'_, BTreeSet<(SessionId, u64)>> {
+    pub(super) fn followed(&self) -> MutexGuard<'_, BTreeSet<(SessionId, u64)>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn follows(&self, session: SessionId, id: u64) {
+    pub(super) fn follows(&self, session: SessionId, id: u64) {
         self.followed().insert((session, id));
     }
 
-    fn turn(&self, listed: &Listed) -> &tokio::sync::Mutex<()> {
+    pub(super) fn turn(&self, listed: &Listed) -> &tokio::sync::Mutex<()> {
         &self.turns[listed.number as usize % self.turns.len()]
     }
 
-    async fn begin(&self, listed: &Listed, (operation, intent): (Uuid, Intent)) -> Result<Begun, Refusal> {
+    pub(super) async fn begin(
+        &self,
+        listed: &Listed,
+        (operation, intent): (Uuid, Intent),
+    ) -> Result<Begun, Refusal> {
         let seat = self.backend.seat(listed).await?;
-        let Some(id) = self.backend.begin(seat, operation, &intent).await? else {
+        let Some(Numbered { id, number }) = self.backend.begin(seat, operation, &intent).await? else {
             let first = self.backend.recall(listed.session, operation).await?;
             return first
                 .ok_or(Refusal::NoStatement)?
@@ -123,6 +127,7 @@ impl Desk {
         };
         let mut statement = Statement {
             id,
+            number,
             epoch: seat.epoch,
             intent,
             end: None,
@@ -132,7 +137,7 @@ impl Desk {
     }
 
     /// Gives a statement to the session's driver, to the next one if it surely did not begin.
-    async fn start(&self, mut seat: Seat, statement: &mut Statement) -> Seat {
+    pub(super) async fn start(&self, mut seat: Seat, statement: &mut Statement) -> Seat {
         for _ in 0..MAX_STARTS {
             let end = match self.backend.start(seat, statement.id, &statement.intent).await {
                 Ok(_) => return seat,
@@ -183,7 +188,8 @@ impl Desk {
         }
     }
 
-    async fn follow(&self, mut seat: Seat, mut statement: Statement) {
+    /// Waits for the end of a statement. `None` when it is left to whoever asks for it next.
+    pub(super) async fn follow(&self, mut seat: Seat, mut statement: Statement) -> Option<End> {
         while statement.end.is_none() {
             match self.backend.get(seat, statement.id, POLL).await {
                 Ok(reported) => {
@@ -193,18 +199,19 @@ impl Desk {
                 }
                 Err(DriverFault::Lost { unsent: true }) => match self.carry_on(seat, &mut statement).await {
                     Some(next) => seat = self.start(next, &mut statement).await,
-                    None => return,
+                    None => return statement.end,
                 },
                 Err(DriverFault::Refused(reason)) => {
                     // It goes on there; whoever asks for it next settles it.
                     tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %reason, "statement not followed");
-                    return;
+                    return None;
                 }
                 Err(DriverFault::Lost { unsent: false } | DriverFault::NoStatement) => {
                     self.end_unknown(seat, &mut statement).await;
                 }
             }
         }
+        statement.end
     }
 
     async fn end_unknown(&self, seat: Seat, statement: &mut Statement) {
@@ -239,9 +246,9 @@ impl Desk {
             return Err(Refusal::Inactive);
         }
         let mut all = self.backend.statements(listed.session).await?;
-        let last = all.last().map_or(0, |last| last.id);
+        let last = all.last().map_or(0, |last| last.number);
         let first = first_shown(last, self.config().retained_statements);
-        all.retain(|statement| statement.id >= first);
+        all.retain(|statement| statement.number >= first);
         Ok(all)
     }
 
@@ -293,7 +300,7 @@ impl Desk {
     }
 
     /// Never waits for a driver: while there is none, there is nothing to say.
-    async fn settle(
+    pub(super) async fn settle(
         self: &Arc<Self>,
         listed: &Listed,
         statement: &mut Statement,
@@ -393,7 +400,7 @@ impl Desk {
         self.stop_statement(listed, id).await
     }
 
-    async fn stop_statement(&self, listed: &Listed, id: u64) -> Result<(), Refusal> {
+    pub(super) async fn stop_statement(&self, listed: &Listed, id: u64) -> Result<(), Refusal> {
         let seat = self.backend.seat(listed).await?;
         match self.backend.cancel(seat, id).await {
             Ok(()) | Err(DriverFault::NoStatement | DriverFault::Lost { .. }) => Ok(()),

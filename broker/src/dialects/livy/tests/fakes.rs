@@ -11,15 +11,17 @@ use berth_proto::agent::statement::State as Reporting;
 use berth_store::{
     Compare, Entry, LeaseId, Op, Page, RawWatch, Revision, Store, StoreError, Txn, TxnOutcome,
 };
+use bytes::Bytes;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::dialects::livy::backend::{Backend, DriverFault, Phase, Seat};
+use crate::dialects::livy::backend::{Backend, DriverFault, Numbered, Phase, Seat};
 use crate::dialects::livy::directory::Listed;
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::recovery::Happened;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::statement::{End, Intent, Statement};
+use crate::dialects::livy::task::Task;
 
 /// Keys without leases and watches.
 #[derive(Debug, Default)]
@@ -112,6 +114,7 @@ impl Store for FakeStore {
 struct State {
     epochs: BTreeMap<SessionId, Epoch>,
     statements: Vec<Statement>,
+    kept: Vec<Bytes>,
     running: BTreeMap<u64, Reported>,
     result: Option<String>,
     starts: u32,
@@ -155,6 +158,42 @@ impl FakeBackend {
     pub(super) fn touches(&self) -> Vec<bool> {
         let touches = std::mem::take(&mut self.state.lock().unwrap().touches);
         touches.into_iter().map(|(_, used)| used).collect()
+    }
+
+    /// The resources that the sessions were given, as their drivers read them.
+    pub(super) fn resources(&self) -> Vec<String> {
+        self.of(Task::Add)
+            .into_iter()
+            .map(|added| added.intent.code)
+            .collect()
+    }
+
+    /// The pieces of files that were kept.
+    pub(super) fn kept(&self) -> Vec<Bytes> {
+        self.state.lock().unwrap().kept.clone()
+    }
+
+    fn of(&self, task: Task) -> Vec<Statement> {
+        let state = self.state.lock().unwrap();
+        let own = state
+            .statements
+            .iter()
+            .filter(|statement| statement.intent.task == task);
+        own.cloned().collect()
+    }
+
+    fn append(&self, epoch: Epoch, intent: &Intent) -> Numbered {
+        let number = intent.task.first() + self.of(intent.task).len() as u64;
+        let mut state = self.state.lock().unwrap();
+        let id = state.statements.len() as u64;
+        state.statements.push(Statement {
+            id,
+            number,
+            epoch,
+            intent: intent.clone(),
+            end: None,
+        });
+        Numbered { id, number }
     }
 
     fn look(&self, id: u64) -> Result<Reported, DriverFault> {
@@ -212,32 +251,23 @@ impl Backend for FakeBackend {
         Ok(())
     }
 
-    async fn begin(&self, seat: Seat, operation: Uuid, intent: &Intent) -> Result<Option<u64>, Refusal> {
-        let mut state = self.state.lock().unwrap();
-        if state.operations.contains_key(&operation) {
+    async fn begin(&self, seat: Seat, operation: Uuid, intent: &Intent) -> Result<Option<Numbered>, Refusal> {
+        if self.state.lock().unwrap().operations.contains_key(&operation) {
             return Ok(None);
         }
-        let id = state.statements.len() as u64;
-        state.statements.push(Statement {
-            id,
-            epoch: seat.epoch,
-            intent: intent.clone(),
-            end: None,
-        });
-        state.operations.insert(operation, id);
-        Ok(Some(id))
+        let begun = self.append(seat.epoch, intent);
+        self.state.lock().unwrap().operations.insert(operation, begun.id);
+        Ok(Some(begun))
     }
 
-    async fn recall(&self, session: SessionId, operation: Uuid) -> Result<Option<Statement>, Refusal> {
+    async fn recall(&self, _session: SessionId, operation: Uuid) -> Result<Option<Statement>, Refusal> {
         let id = self.state.lock().unwrap().operations.get(&operation).copied();
-        match id {
-            Some(id) => self.statement(session, id).await,
-            None => Ok(None),
-        }
+        let state = self.state.lock().unwrap();
+        Ok(id.and_then(|id| state.statements.get(usize::try_from(id).unwrap()).cloned()))
     }
 
     async fn last(&self, _session: SessionId) -> Result<u64, Refusal> {
-        Ok((self.state.lock().unwrap().statements.len() as u64).saturating_sub(1))
+        Ok((self.of(Task::Statement).len() as u64).saturating_sub(1))
     }
 
     async fn history(&self, session: SessionId) -> Result<Vec<Happened>, Refusal> {
@@ -248,6 +278,17 @@ impl Backend for FakeBackend {
             what: "placed on a: warm; 1 changes replayed; lost: statement 0: not run again".to_owned(),
         });
         Ok(happened.into_iter().collect())
+    }
+
+    async fn enlist(&self, session: SessionId, intent: &Intent) -> Result<(Numbered, Epoch), Refusal> {
+        let epoch = self.state.lock().unwrap().epochs[&session];
+        Ok((self.append(epoch, intent), epoch))
+    }
+
+    async fn keep(&self, piece: Bytes) -> Result<String, Refusal> {
+        let mut state = self.state.lock().unwrap();
+        state.kept.push(piece);
+        Ok(format!("piece-{}", state.kept.len()))
     }
 
     async fn finish(&self, _session: SessionId, id: u64, end: &End) -> Result<(), Refusal> {
@@ -287,17 +328,17 @@ impl Backend for FakeBackend {
         Ok(state.statements.iter().any(|statement| statement.end.is_none()))
     }
 
-    async fn statement(&self, _session: SessionId, id: u64) -> Result<Option<Statement>, Refusal> {
-        let state = self.state.lock().unwrap();
-        Ok(state
-            .statements
-            .iter()
-            .find(|statement| statement.id == id)
-            .cloned())
+    async fn statement(&self, _session: SessionId, number: u64) -> Result<Option<Statement>, Refusal> {
+        let mut own = self.of(Task::Statement).into_iter();
+        Ok(own.find(|statement| statement.number == number))
+    }
+
+    async fn job(&self, _session: SessionId, number: u64) -> Result<Option<Statement>, Refusal> {
+        Ok(self.of(Task::Job).into_iter().find(|job| job.number == number))
     }
 
     async fn statements(&self, _session: SessionId) -> Result<Vec<Statement>, Refusal> {
-        Ok(self.state.lock().unwrap().statements.clone())
+        Ok(self.of(Task::Statement))
     }
 
     async fn start(&self, _seat: Seat, id: u64, _intent: &Intent) -> Result<Reported, DriverFault> {

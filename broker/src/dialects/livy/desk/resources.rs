@@ -1,0 +1,249 @@
+//! Resources and jobs: they go the way of statements, but are counted, and answered, on their own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_core::ids::Epoch;
+use berth_proto::agent::Statement as Reported;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::Desk;
+use super::run::{Begun, now};
+use crate::dialects::livy::backend::{Numbered, Phase, Seat};
+use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::refusal::Refusal;
+use crate::dialects::livy::resource::{Resource, Upload};
+use crate::dialects::livy::statement::{End, Intent, Statement};
+
+/// An uploaded file is kept in pieces of this size.
+pub(in crate::dialects::livy) const PIECE_BYTES: usize = 4 << 20;
+/// A session that was entered just now gets its record within this time.
+const RECORD_DEADLINE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A file on its way in.
+pub(in crate::dialects::livy) struct Receipt<'a> {
+    desk: &'a Desk,
+    name: String,
+    hash: Sha256,
+    bytes: usize,
+    chunks: Vec<String>,
+}
+
+impl Receipt<'_> {
+    /// Keeps the next piece.
+    pub(in crate::dialects::livy) async fn add(&mut self, piece: Bytes) -> Result<(), Refusal> {
+        self.bytes += piece.len();
+        let most = self.desk.config().max_upload_bytes;
+        if self.bytes > most {
+            return Err(Refusal::TooLarge(most));
+        }
+        self.hash.update(&piece);
+        if !piece.is_empty() {
+            self.chunks.push(self.desk.backend.keep(piece).await?);
+        }
+        Ok(())
+    }
+
+    /// What was received.
+    pub(in crate::dialects::livy) fn close(self) -> Upload {
+        let hash = self.hash.finalize();
+        Upload {
+            name: self.name,
+            sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            chunks: self.chunks,
+        }
+    }
+}
+
+fn stopping<T>(_closed: T) -> Refusal {
+    Refusal::Unavailable("the broker is shutting down".to_owned())
+}
+
+impl Desk {
+    pub(in crate::dialects::livy) fn receipt(&self, name: String) -> Receipt<'_> {
+        Receipt {
+            desk: self,
+            name,
+            hash: Sha256::new(),
+            bytes: 0,
+            chunks: Vec::new(),
+        }
+    }
+
+    /// Adds a resource, to this driver and to those that the session may get later. Waits until the driver has it.
+    ///
+    /// # Errors
+    /// [`Refusal::Inactive`], [`Refusal::Rejected`] with what Spark says, [`Refusal::Unavailable`].
+    pub async fn add(self: &Arc<Self>, listed: &Listed, resource: &Resource) -> Result<(), Refusal> {
+        self.check_active(listed).await?;
+        let (tell, told) = oneshot::channel();
+        let (desk, listed, intent) = (Arc::clone(self), listed.clone(), resource.intent());
+        // A client that hangs up does not stop what was begun.
+        self.tasks.spawn("livy resource", async move {
+            tell.send(desk.added(&listed, intent).await).ok();
+        });
+        told.await.unwrap_or_else(|closed| Err(stopping(closed)))
+    }
+
+    async fn added(&self, listed: &Listed, intent: Intent) -> Result<(), Refusal> {
+        let begun = {
+            let _turn = self.turn(listed).lock().await;
+            self.begin(listed, (Uuid::now_v7(), intent)).await?
+        };
+        // With an operation of its own there is none before it.
+        let Begun::New(seat, statement) = begun else {
+            return Ok(());
+        };
+        match self.follow(seat, statement).await {
+            // Where the driver was lost meanwhile, the next one has it from lineage.
+            Some(end) if !end.known || end.output["status"] == "ok" => Ok(()),
+            Some(end) => {
+                let text = |key: &str| end.output[key].as_str().unwrap_or_default().to_owned();
+                Err(Refusal::Rejected(format!(
+                    "{}: {}",
+                    text("ename"),
+                    text("evalue")
+                )))
+            }
+            None => Err(Refusal::Unavailable("the session is being moved".to_owned())),
+        }
+    }
+
+    async fn check_active(self: &Arc<Self>, listed: &Listed) -> Result<(), Refusal> {
+        match self.state(listed).await? {
+            "dead" | "killed" | "error" | "shutting_down" => Err(Refusal::Inactive),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a job: answers when it is durable. A session that is starting runs it once it has its driver.
+    ///
+    /// # Errors
+    /// Nothing ran, and nothing will.
+    pub async fn submit_job(self: &Arc<Self>, listed: &Listed, intent: Intent) -> Result<Statement, Refusal> {
+        if intent.code.len() > self.config().max_code_bytes {
+            return Err(Refusal::TooLarge(self.config().max_code_bytes));
+        }
+        self.check_active(listed).await?;
+        let (tell, told) = oneshot::channel();
+        let (desk, listed) = (Arc::clone(self), listed.clone());
+        self.tasks.spawn("livy job", async move {
+            let enlisted = desk.enlist(&listed, intent).await;
+            let job = enlisted.as_ref().ok().cloned();
+            tell.send(enlisted).ok();
+            if let Some(job) = job {
+                let id = job.id;
+                desk.run_job(&listed, job).await;
+                desk.followed().remove(&(listed.session, id));
+            }
+        });
+        told.await.unwrap_or_else(|closed| Err(stopping(closed)))
+    }
+
+    async fn enlist(&self, listed: &Listed, intent: Intent) -> Result<Statement, Refusal> {
+        let until = tokio::time::Instant::now() + RECORD_DEADLINE;
+        while self.backend.phase(listed.session).await? == Phase::Absent {
+            if tokio::time::Instant::now() > until {
+                return Err(Refusal::Unavailable(
+                    "the session cannot be placed yet".to_owned(),
+                ));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        let (Numbered { id, number }, epoch) = self.backend.enlist(listed.session, &intent).await?;
+        self.follows(listed.session, id);
+        Ok(Statement {
+            id,
+            number,
+            epoch,
+            intent,
+            end: None,
+        })
+    }
+
+    async fn run_job(&self, listed: &Listed, mut job: Statement) {
+        let seat = {
+            let _turn = self.turn(listed).lock().await;
+            match self.seat_for(listed, &mut job).await {
+                Ok(Some(seat)) => self.start(seat, &mut job).await,
+                Ok(None) => return,
+                Err(refusal) => {
+                    // Whoever asks for the job next goes on with it.
+                    tracing::warn!(session.id = %listed.session, error = %refusal, "job not started");
+                    return;
+                }
+            }
+        };
+        self.follow(seat, job).await;
+    }
+
+    /// The driver for a job that did not begin. `None` when it has ended, or somebody else has taken it on.
+    async fn seat_for(&self, listed: &Listed, job: &mut Statement) -> Result<Option<Seat>, Refusal> {
+        let seat = self.backend.seat(listed).await?;
+        if seat.epoch != job.epoch {
+            let from: Epoch = job.epoch;
+            if !self.backend.carry(seat, (job.id, from)).await? {
+                return Ok(None);
+            }
+            job.epoch = seat.epoch;
+        }
+        // It may have been cancelled while the session had no driver.
+        let now = self.backend.job(listed.session, job.number).await?;
+        Ok(now.is_some_and(|now| now.end.is_none()).then_some(seat))
+    }
+
+    /// One job, and what its driver says of it if it has not ended. Answers at once while there is no driver.
+    ///
+    /// # Errors
+    /// [`Refusal::NoJob`], [`Refusal::Inactive`], [`Refusal::Unavailable`].
+    pub async fn job(
+        self: &Arc<Self>,
+        listed: &Listed,
+        number: i64,
+    ) -> Result<(Statement, Option<Reported>), Refusal> {
+        self.check_active(listed).await?;
+        let mut job = self.job_of(listed, number).await?;
+        let placed = self.backend.phase(listed.session).await? == Phase::Active;
+        if job.end.is_some() || !placed {
+            let waits = job.end.is_none().then(Reported::default);
+            return Ok((job, waits));
+        }
+        let live = self.settle(listed, &mut job).await?;
+        Ok((job, live))
+    }
+
+    async fn job_of(&self, listed: &Listed, number: i64) -> Result<Statement, Refusal> {
+        let found = match u64::try_from(number) {
+            Ok(number) => self.backend.job(listed.session, number).await?,
+            Err(_negative) => None,
+        };
+        found.ok_or(Refusal::NoJob(number))
+    }
+
+    /// Stops a job. One that has ended stays as it is.
+    ///
+    /// # Errors
+    /// [`Refusal::NoJob`], [`Refusal::Inactive`], [`Refusal::Unavailable`].
+    pub async fn cancel_job(self: &Arc<Self>, listed: &Listed, number: i64) -> Result<(), Refusal> {
+        self.check_active(listed).await?;
+        let job = self.job_of(listed, number).await?;
+        if job.end.is_some() {
+            return Ok(());
+        }
+        if self.backend.phase(listed.session).await? != Phase::Active {
+            // It did not begin: there is nothing to stop.
+            let end = End::cancelled(now());
+            self.backend
+                .give_up(listed.session, (job.id, job.epoch), &end)
+                .await?;
+            if self.backend.phase(listed.session).await? != Phase::Active {
+                return Ok(());
+            }
+        }
+        self.stop_statement(listed, job.id).await
+    }
+}

@@ -1,0 +1,171 @@
+//! The calls for resources and jobs.
+
+use std::sync::Arc;
+
+use axum::extract::multipart::{Field, Multipart, MultipartError, MultipartRejection};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get, post};
+use axum::{Router, body};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+
+use super::access::Right;
+use super::desk::Desk;
+use super::handlers::{Answer, By, DeskState, body_of, name};
+use super::job::{self, NewJob};
+use super::refusal::Refusal;
+use super::request::{integer, read};
+use super::resource::{Resource, Source, What, safe_name};
+use super::{LivyConfig, paths, view};
+
+/// Room in a multipart body for what is not the file.
+const AROUND_BYTES: usize = 64 << 10;
+
+/// The body of `add-jar`, `add-pyfile` and `add-file`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Add {
+    uri: String,
+}
+
+/// The calls, below a session's path.
+pub(super) fn routes(config: &LivyConfig) -> Router<Arc<Desk>> {
+    let limit = config.max_upload_bytes.saturating_add(AROUND_BYTES);
+    let large = |route: MethodRouter<Arc<Desk>>| route.layer(DefaultBodyLimit::max(limit));
+    Router::new()
+        .route("/sessions/{id}/upload-jar", large(post(upload_jar)))
+        .route("/sessions/{id}/upload-pyfile", large(post(upload_pyfile)))
+        .route("/sessions/{id}/upload-file", large(post(upload_file)))
+        .route("/sessions/{id}/add-jar", post(add_jar))
+        .route("/sessions/{id}/add-pyfile", post(add_pyfile))
+        .route("/sessions/{id}/add-file", post(add_file))
+        .route("/sessions/{id}/submit-job", post(submit_job))
+        .route("/sessions/{id}/run-job", post(submit_job))
+        .route("/sessions/{id}/jobs/{job}", get(show_job))
+        .route("/sessions/{id}/jobs/{job}/cancel", post(cancel_job))
+}
+
+type Parts = Result<Multipart, MultipartRejection>;
+type Body = Result<Bytes, BytesRejection>;
+
+async fn upload_jar(desk: DeskState, by: By, id: Path<String>, parts: Parts) -> Answer {
+    upload(desk, by, id, What::Jar, parts).await
+}
+
+async fn upload_pyfile(desk: DeskState, by: By, id: Path<String>, parts: Parts) -> Answer {
+    upload(desk, by, id, What::Pyfile, parts).await
+}
+
+async fn upload_file(desk: DeskState, by: By, id: Path<String>, parts: Parts) -> Answer {
+    upload(desk, by, id, What::File, parts).await
+}
+
+async fn add_jar(desk: DeskState, by: By, id: Path<String>, body: Body) -> Answer {
+    add(desk, by, id, What::Jar, body).await
+}
+
+async fn add_pyfile(desk: DeskState, by: By, id: Path<String>, body: Body) -> Answer {
+    add(desk, by, id, What::Pyfile, body).await
+}
+
+async fn add_file(desk: DeskState, by: By, id: Path<String>, body: Body) -> Answer {
+    add(desk, by, id, What::File, body).await
+}
+
+async fn upload(State(desk): DeskState, by: By, Path(id): Path<String>, what: What, parts: Parts) -> Answer {
+    let listed = desk.find(&id, name(&by)).await?;
+    desk.touch(&listed, true);
+    let mut parts = parts.map_err(|_no_multipart| missing(what))?;
+    loop {
+        let part = parts.next_field().await;
+        let part = part.map_err(|error| broken(&desk, &error))?;
+        let mut part = part.ok_or_else(|| missing(what))?;
+        if part.name() != Some(what.part()) {
+            continue;
+        }
+        let Some(given) = part.file_name() else { continue };
+        let name = safe_name(given)?;
+        let upload = receive(&desk, &mut part, name).await?;
+        let source = Source::Upload(upload);
+        desk.add(&listed, &Resource { what, source }).await?;
+        return Ok(empty());
+    }
+}
+
+/// Keeps a file as it comes, so that it is never in memory whole.
+async fn receive(
+    desk: &Desk,
+    part: &mut Field<'_>,
+    name: String,
+) -> Result<super::resource::Upload, Refusal> {
+    let mut receipt = desk.receipt(name);
+    let mut piece = BytesMut::new();
+    while let Some(data) = part.chunk().await.map_err(|error| broken(desk, &error))? {
+        piece.extend_from_slice(&data);
+        while piece.len() >= super::desk::PIECE_BYTES {
+            receipt
+                .add(piece.split_to(super::desk::PIECE_BYTES).freeze())
+                .await?;
+        }
+    }
+    receipt.add(piece.freeze()).await?;
+    Ok(receipt.close())
+}
+
+async fn add(State(desk): DeskState, by: By, Path(id): Path<String>, what: What, body: Body) -> Answer {
+    let asked: Add = read(&body_of(&desk, body)?)?;
+    let listed = desk.find(&id, name(&by)).await?;
+    desk.touch(&listed, true);
+    let uri = paths::resolve(&asked.uri, &desk.config().local_dirs)?;
+    let source = Source::At { uri };
+    desk.add(&listed, &Resource { what, source }).await?;
+    Ok(empty())
+}
+
+/// `run-job` is the same: a driver runs one thing at a time.
+async fn submit_job(State(desk): DeskState, by: By, Path(id): Path<String>, body: Body) -> Answer {
+    let asked: NewJob = read(&body_of(&desk, body)?)?;
+    let listed = desk.find(&id, name(&by)).await?;
+    desk.touch(&listed, true);
+    let job = desk.submit_job(&listed, asked.intent()?).await?;
+    let location = format!("/sessions/{}/jobs/{}", listed.number, job.number);
+    Ok(view::created(&job::show(&job, None), &location))
+}
+
+async fn show_job(State(desk): DeskState, by: By, Path((id, job)): Path<(String, String)>) -> Answer {
+    let number = integer(&job)?;
+    let listed = desk.find_for(&id, name(&by), Right::View).await?;
+    desk.touch(&listed, true);
+    let (job, live) = desk.job(&listed, number).await?;
+    Ok(view::json(StatusCode::OK, &job::show(&job, live.as_ref())))
+}
+
+async fn cancel_job(State(desk): DeskState, by: By, Path((id, job)): Path<(String, String)>) -> Answer {
+    let number = integer(&job)?;
+    let listed = desk.find(&id, name(&by)).await?;
+    desk.touch(&listed, true);
+    desk.cancel_job(&listed, number).await?;
+    Ok(empty())
+}
+
+fn missing(what: What) -> Refusal {
+    Refusal::Malformed(format!("No {} sent!", what.part()))
+}
+
+fn broken(desk: &Desk, error: &MultipartError) -> Refusal {
+    match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge(desk.config().max_upload_bytes),
+        _ => Refusal::Malformed(error.to_string()),
+    }
+}
+
+/// 200 without a body, which Livy calls JSON all the same.
+fn empty() -> Response {
+    let mut response = Response::new(body::Body::empty());
+    let json = HeaderValue::from_static("application/json;charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
