@@ -422,6 +422,28 @@ mod tests {
         }
     }
 
+    /// connect#87: idle for two hours under a limit of three. A real session shows the same at a small scale in
+    /// `tests/e2e/test_lifecycle.py`.
+    #[test]
+    fn a_session_lives_on_under_a_longer_limit() {
+        const HOUR: u64 = 3_600_000;
+        let patient = Patience {
+            idle_millis: 3 * HOUR,
+            ..PATIENCE
+        };
+        let here = brief(Dialect::Connect, on("up", 1, 1));
+        for (idle, expected) in [
+            (2 * HOUR, None),
+            (3 * HOUR - 1, None),
+            (3 * HOUR, Some(Duty::Expire)),
+        ] {
+            let mut cluster = cluster();
+            let node = cluster.nodes.get_mut(&"up".parse().unwrap()).unwrap();
+            node.drivers = Some(BTreeMap::from([(driver(1), quiet(idle, idle))]));
+            assert_eq!(duty(&here, &cluster, patient, 3 * HOUR), expected, "{idle}");
+        }
+    }
+
     #[test]
     fn i1_a_driver_of_an_epoch_that_is_over_is_an_orphan() {
         let here = brief(Dialect::Connect, on("up", 1, 1));

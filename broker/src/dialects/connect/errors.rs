@@ -330,6 +330,25 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_handle_is_named_by_the_drivers_words() {
+        let cases = [
+            (
+                "org.apache.spark.SparkException: ResourceProfileId 3 not found!",
+                "resource profile 3",
+            ),
+            (
+                "[DATAFLOW_GRAPH_NOT_FOUND] Dataflow graph with id g-1 could not be found SQLSTATE: KD011",
+                "pipeline graph g-1",
+            ),
+        ];
+        for (text, named) in cases {
+            let told = explained(Status::internal(text), &[], &moved(""));
+            assert_eq!(error_class(&told).as_deref(), Some("BERTH.PINNED_STATE_LOST"));
+            assert!(told.message().contains(named), "{}", told.message());
+        }
+    }
+
+    #[test]
     fn a_view_over_a_lost_checkpoint_is_named() {
         let lost = moved(
             "placed on n1: only node; 2 changes replayed; lost: create view v: [X] none; lost: checkpoint",

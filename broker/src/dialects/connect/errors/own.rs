@@ -166,7 +166,20 @@ pub(crate) fn explained(status: Status, handles: &[String], record: &SessionReco
         let lost = lost_views(record).find(|view| text.contains(&format!("`{view}`")));
         return lost.map_or(status, |view| pinned_lost(&format!("under view {view}")));
     }
-    status
+    match missing(status.message()) {
+        Some(what) => pinned_lost(&what),
+        None => status,
+    }
+}
+
+/// The resource profile, or the graph of a pipeline, that a driver says it does not have.
+fn missing(text: &str) -> Option<String> {
+    let between = |head, tail| Some(text.split_once(head)?.1.split_once(tail)?.0);
+    let profile = between("ResourceProfileId ", " not found").map(|id| format!("resource profile {id}"));
+    profile.or_else(|| {
+        let graph = between("Dataflow graph with id ", " could not be found")?;
+        Some(format!("pipeline graph {graph}"))
+    })
 }
 
 /// The views that were not made again when the session came to its driver, from its history.
