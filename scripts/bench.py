@@ -14,13 +14,13 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests"))
+sys.path[:0] = [str(HERE.parent / "tests"), str(HERE / "bench")]
 
 from berth_up import Up, wait_until  # noqa: E402
+from common import PYTHON, load, settled, stub_berth  # noqa: E402
+from livy_figures import livy  # noqa: E402
 from processes import free_ports  # noqa: E402
 
-LOADTEST = os.environ["BERTH_LOADTEST"]
-PYTHON = os.environ["BERTH_PYTHON"]
 PROXY = """
 defaults
   mode http
@@ -35,19 +35,6 @@ frontend connect
 backend driver
   server one 127.0.0.1:{back} proto h2
 """
-
-
-def load(title, *command):
-    print(f"\n## {title}", flush=True)
-    subprocess.run([LOADTEST, *command], check=True)
-
-
-def settled(up, warm):
-    """Waits until the pool is full and the archive of classes is made: both take processors."""
-    wait_until(lambda: len(up.drivers("warm")) >= warm, 300, "the pool does not fill")
-    archives = up.data / "agent/class-archives"
-    wait_until(lambda: any(archives.glob("*.jsa")), 300, "no archive of classes is made")
-    wait_until(lambda: os.getloadavg()[0] < 1.5, 300, "the machine does not come to rest")
 
 
 def direct(up):
@@ -65,12 +52,7 @@ def sides(up, port=None):
 
 def stub_latency(directory):
     """Berth's own part of a call: the driver behind it answers at once."""
-    wrapper = directory / "python"
-    wrapper.write_text(f'#!/bin/sh\nexec "{PYTHON}" "{HERE / "bench/stub_host.py"}" "$@"\n')
-    wrapper.chmod(0o755)
-    os.environ["BERTH_STUB_PYTHON"] = str(wrapper)
-    flags = ["--python", str(wrapper), "--warm", "1", "--log", "warn", "--set", "agent.catalog=none"]
-    up = Up(directory / "stub", *flags)
+    up = stub_berth(directory, "stub")
     try:
         up.wait_warm()
         load("A call through Berth to a stub driver", "latency", *sides(up), "--rate", "500")
@@ -186,7 +168,7 @@ def node_lost(directory):
         cluster.stop()
 
 
-PARTS = {"stub": stub_latency, "real": real_spark, "cold": cold, "node": node_lost}
+PARTS = {"stub": stub_latency, "real": real_spark, "cold": cold, "node": node_lost, "livy": livy}
 
 
 def main():

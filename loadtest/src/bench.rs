@@ -1,6 +1,7 @@
 //! The benchmarks.
 
 pub mod latency;
+pub mod livy;
 pub mod recovery;
 pub mod start;
 pub mod throughput;

@@ -11,5 +11,6 @@ pub mod machine;
 pub mod messages;
 pub mod pace;
 pub mod report;
+pub mod rest;
 pub mod stub;
 pub mod target;

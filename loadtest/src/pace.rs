@@ -52,6 +52,19 @@ impl Sample {
         }
     }
 
+    /// Takes another sample in.
+    ///
+    /// # Errors
+    /// Never between samples of this type.
+    pub fn add(&mut self, other: &Self) -> anyhow::Result<()> {
+        self.latency.add(&other.latency)?;
+        self.errors += other.errors;
+        if self.first_error.is_none() {
+            self.first_error.clone_from(&other.first_error);
+        }
+        Ok(())
+    }
+
     /// The latency that this share of the requests stayed under.
     pub fn quantile(&self, share: f64) -> Duration {
         Duration::from_nanos(self.latency.value_at_quantile(share))

@@ -6,6 +6,7 @@
 
 mod answer;
 mod frame;
+pub mod node;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
