@@ -115,12 +115,12 @@ impl Execution {
         // A client comes back after such an end, and must find what there is then, not the end of this try.
         let comes_back = end
             .as_ref()
-            .is_err_and(|status| errors::is_disconnected(status) || status.code() == Code::Unavailable);
-        outbox.finish(end);
-        self.job.operation.set_over();
+            .is_err_and(|status| errors::brings_back(status) || status.code() == Code::Unavailable);
         if comes_back {
             self.connect.operations.hand_over(&self.job.operation);
         }
+        outbox.finish(end);
+        self.job.operation.set_over();
     }
 
     /// Ends a result for its client when no driver did, and whatever the operation was there to end.

@@ -138,8 +138,13 @@ pub(crate) fn clone_exists(session: &str) -> Status {
 }
 
 /// True for the error on which clients reattach, because another call or broker has the operation.
-pub(crate) fn is_disconnected(status: &Status) -> bool {
+fn is_disconnected(status: &Status) -> bool {
     error_class(status).as_deref() == Some("INVALID_CURSOR.DISCONNECTED")
+}
+
+/// True for the errors on which clients come back under the same id: they reattach, or send their plan again.
+pub(crate) fn brings_back(status: &Status) -> bool {
+    is_disconnected(status) || error_class(status).as_deref() == Some("INVALID_HANDLE.OPERATION_NOT_FOUND")
 }
 
 /// Errors with which a driver says that it does not have a server-side object.

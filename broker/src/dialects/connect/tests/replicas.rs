@@ -92,6 +92,11 @@ async fn an_operation_that_nobody_ever_saw_is_the_clients_to_send_again() {
         error_class(&end.unwrap_err()).as_deref(),
         Some("INVALID_HANDLE.OPERATION_NOT_FOUND")
     );
+    // It does so at once, under the same id.
+    let (got, end) = all(client.execute(&op(1), &read()).await.unwrap()).await;
+    end.unwrap();
+    assert_eq!(got.batches(), ["a"]);
+    assert!(got.is_complete());
 }
 
 #[tokio::test]
