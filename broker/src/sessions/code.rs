@@ -46,7 +46,7 @@ const LOG_LINES: u32 = 200;
 const SHORT: Duration = Duration::from_secs(2);
 /// A pause before an agent is asked again.
 const PAUSE: Duration = Duration::from_millis(250);
-/// An agent answers within this time beyond the wait that it was asked for.
+/// An agent answers within this time beyond the wait that it was asked for, within [`SHORT`] where that is all there is.
 pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The agent's id of a statement.
@@ -168,10 +168,11 @@ impl Sessions {
     {
         let route = self.seated(seat)?;
         let until = Instant::now() + wait + patience;
+        // A node that is cut off says nothing: who polls is not kept waiting for that.
+        let deadline = wait + ANSWER_DEADLINE.min(patience);
         let mut unsent = true;
         loop {
-            let asked =
-                tokio::time::timeout(wait + ANSWER_DEADLINE, call(self.fleet.client(&route.agent))).await;
+            let asked = tokio::time::timeout(deadline, call(self.fleet.client(&route.agent))).await;
             let status = match asked {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
                 Ok(Err(status)) => status,
@@ -454,7 +455,7 @@ impl Backend for Sessions {
             follow: false,
         };
         let mut agent = self.fleet.client(&node.address);
-        let read = tokio::time::timeout(ANSWER_DEADLINE, async {
+        let read = tokio::time::timeout(SHORT, async {
             let mut chunks = agent.read_log(request).await?.into_inner();
             let mut log = Vec::new();
             while let Some(chunk) = chunks.message().await? {
