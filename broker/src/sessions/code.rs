@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use berth_core::confs;
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::lineage::{LineageEntry, Outcome};
-use berth_core::record::{Cause, CloseReason, Dialect, SessionState};
+use berth_core::record::{Cause, CloseReason, Dialect, SessionState, Work};
 use berth_proto::NEVER_BEGAN;
 use berth_proto::agent as api;
 use bytes::Bytes;

@@ -179,6 +179,7 @@ impl End {
             output: Value::Null,
             effects: Vec::new(),
             known: true,
+            snapshot: None,
             started: 0,
             completed: at,
         }
