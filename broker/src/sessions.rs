@@ -8,6 +8,7 @@
 //! batches call.
 
 mod admit;
+mod ask;
 mod backend;
 mod batch;
 mod close;

@@ -218,7 +218,11 @@ def test_i2_a_session_is_created_with_its_files(opened):
         for _ in range(2):
             assert livy.wait_idle().add("add-file", f"{directory}/words.txt") == 200
         assert livy.run(uses) == "(4, 'hello', 'packed', 'hello')"
-        up.kill_driver(dialect="livy", client_id=str(livy.id))
+        wanted = {"dialect": "livy", "client_id": str(livy.id)}
+        lost = up.session(**wanted)["driver"]
+        up.kill_driver(**wanted)
+        # A statement that the dying driver still took would be of unknown outcome.
+        wait_until(lambda: up.session(**wanted)["driver"] not in (None, "", lost), 180, "the session is not recovered")
         assert livy.run(uses) == "(4, 'hello', 'packed', 'hello')"
         with pytest.raises(urllib.error.HTTPError) as refused:
             livy.add("add-jar", f"{directory}/missing.jar")

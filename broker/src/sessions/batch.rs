@@ -13,7 +13,8 @@ use berth_proto::agent as api;
 use tonic::{Code, Response, Status};
 
 use super::Sessions;
-use super::code::{ANSWER_DEADLINE, refusal, statement_id, wanted};
+use super::ask::ANSWER_DEADLINE;
+use super::code::{refusal, statement_id, wanted};
 use crate::dialects::connect::backend as connect;
 use crate::dialects::livy::backend::Backend as Livy;
 use crate::dialects::livy::batches::backend::{Fault, Place, Places, Whereabouts};

@@ -3,7 +3,6 @@
 //! A statement is a lineage entry; its id is the entry's place less one. What it is to run is the payload, how it
 //! ended is the answer. Statements run at the agent of the session's node, which runs each of them once.
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,15 +11,14 @@ use berth_core::confs;
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::lineage::{LineageEntry, Outcome};
 use berth_core::record::{Cause, CloseReason, Dialect, SessionState, Work};
-use berth_proto::NEVER_BEGAN;
 use berth_proto::agent as api;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use tokio::time::Instant;
-use tonic::{Code, Response, Status};
+use tonic::Status;
 use uuid::Uuid;
 
 use super::Sessions;
+use super::ask::Fault;
 use crate::dialects::connect::backend as connect;
 use crate::dialects::connect::backend::{Backend as _, Ended, Refusal as Refused, Route, Ticket, Wanted};
 use crate::dialects::livy::backend::{Backend, DriverFault, Numbered, Phase, Seat};
@@ -33,7 +31,6 @@ use crate::dialects::livy::replay::Policy;
 use crate::dialects::livy::resource::Resource;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 use crate::dialects::livy::task::Task;
-use crate::fleet::Agent;
 use crate::ledger::{Ledger, unavailable};
 
 /// The call that statements are recorded as.
@@ -44,10 +41,6 @@ const PROFILE: &str = "spark.berth.profile";
 const LOG_LINES: u32 = 200;
 /// How long an agent that is away is waited for by a client that does not wait itself.
 const SHORT: Duration = Duration::from_secs(2);
-/// A pause before an agent is asked again.
-const PAUSE: Duration = Duration::from_millis(250);
-/// An agent answers within this time beyond the wait that it was asked for, within [`SHORT`] where that is all there is.
-pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The agent's id of a statement.
 pub(crate) fn statement_id(id: u64) -> String {
@@ -148,72 +141,6 @@ fn seat(route: &Route) -> Seat {
 }
 
 impl Sessions {
-    fn seated(&self, seat: Seat) -> Result<Route, DriverFault> {
-        let served = self.served(seat.session);
-        let served = served.filter(|served| served.route.epoch == seat.epoch);
-        // Somebody else has moved it on: what was not sent yet is not sent to the old place.
-        Ok(served.ok_or(DriverFault::Lost { unsent: true })?.route)
-    }
-
-    /// Asks the agent of a session's node. While the agent is away its drivers go on: it is asked again until the
-    /// node is lost or the patience is at its end. What is asked must be safe to ask twice.
-    pub(super) async fn ask<T, F>(
-        &self,
-        seat: Seat,
-        (wait, patience): (Duration, Duration),
-        call: impl Fn(Agent) -> F,
-    ) -> Result<T, DriverFault>
-    where
-        F: Future<Output = Result<Response<T>, Status>>,
-    {
-        let route = self.seated(seat)?;
-        let until = Instant::now() + wait + patience;
-        // A node that is cut off says nothing: who polls is not kept waiting for that.
-        let deadline = wait + ANSWER_DEADLINE.min(patience);
-        let mut unsent = true;
-        loop {
-            let asked = tokio::time::timeout(deadline, call(self.fleet.client(&route.agent))).await;
-            let status = match asked {
-                Ok(Ok(answer)) => return Ok(answer.into_inner()),
-                Ok(Err(status)) => status,
-                Err(late) => Status::deadline_exceeded(late.to_string()),
-            };
-            match status.code() {
-                Code::Aborted => {
-                    let unsent = status.details() == NEVER_BEGAN;
-                    return Err(DriverFault::Lost { unsent });
-                }
-                Code::NotFound => return Err(DriverFault::NoStatement),
-                Code::FailedPrecondition => return Err(DriverFault::Lost { unsent }),
-                Code::InvalidArgument | Code::ResourceExhausted | Code::Unimplemented => {
-                    return Err(DriverFault::Refused(status.message().to_owned()));
-                }
-                _ => {}
-            }
-            unsent = false;
-            if self.is_node_lost(&route).await {
-                return Err(DriverFault::Lost { unsent });
-            }
-            if Instant::now() >= until {
-                return Err(DriverFault::Refused(format!(
-                    "the agent does not answer: {}",
-                    status.message()
-                )));
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    async fn is_node_lost(&self, route: &Route) -> bool {
-        let SessionState::Active { placement, .. } = &route.record.state else {
-            return false;
-        };
-        match self.fleet.node(&placement.node).await {
-            Ok(node) => node.is_none_or(|node| node.incarnation != placement.incarnation),
-            Err(_unknown) => false,
-        }
-    }
-
     pub(super) fn patience(&self) -> Duration {
         Duration::from_secs(self.config.hold_seconds)
     }
@@ -276,7 +203,7 @@ impl Backend for Sessions {
     }
 
     async fn begin(&self, seat: Seat, operation: Uuid, intent: &Intent) -> Result<Option<Numbered>, Refusal> {
-        let moved = |fault: DriverFault| Refusal::Unavailable(fault.to_string());
+        let moved = |fault: Fault| Refusal::Unavailable(DriverFault::from(fault).to_string());
         let route = self.seated(seat).map_err(moved)?;
         let begun = self.append(seat.session, operation, intent, |asked| {
             connect::Backend::begin(self, &route, asked)
@@ -385,9 +312,9 @@ impl Backend for Sessions {
             async move { agent.start_statement(request).await }
         });
         match started.await {
-            // Of a start this says that the session is not there: the statement reached nobody.
-            Err(DriverFault::NoStatement) => Err(DriverFault::Lost { unsent: true }),
-            other => other,
+            // Of a start these say that the statement reached nobody.
+            Err(Fault::NoStatement | Fault::Gone { unsent: true }) => Err(DriverFault::NeverBegan),
+            other => other.map_err(Into::into),
         }
     }
 
@@ -404,6 +331,7 @@ impl Backend for Sessions {
             async move { agent.get_statement(request).await }
         })
         .await
+        .map_err(Into::into)
     }
 
     async fn cancel(&self, seat: Seat, id: u64) -> Result<(), DriverFault> {
@@ -418,6 +346,7 @@ impl Backend for Sessions {
         })
         .await
         .map(drop)
+        .map_err(Into::into)
     }
 
     async fn complete(
@@ -438,7 +367,7 @@ impl Backend for Sessions {
             let request = request.clone();
             async move { agent.complete(request).await }
         });
-        Ok(completed.await?.candidates)
+        Ok(completed.await.map_err(DriverFault::from)?.candidates)
     }
 
     async fn log(&self, session: SessionId) -> Result<Vec<String>, Refusal> {

@@ -9,6 +9,7 @@ use berth_core::lineage::{Class, LineageEntry};
 use berth_core::record::SessionState;
 use uuid::Uuid;
 
+use super::ask::Fault;
 use super::code::{CALL, read_statement};
 use super::{Sessions, lock};
 use crate::dialects::connect::backend::{self as connect, Refusal as Refused, Ticket};
@@ -156,10 +157,8 @@ impl Sessions {
         });
         match sent.await {
             // The statement that needs it was not given to anybody yet.
-            Err(DriverFault::NoStatement | DriverFault::Lost { .. }) => {
-                Err(DriverFault::Lost { unsent: true })
-            }
-            other => other,
+            Err(Fault::NoStatement | Fault::Gone { .. } | Fault::NeverBegan) => Err(DriverFault::NeverBegan),
+            other => other.map_err(Into::into),
         }
     }
 }

@@ -50,12 +50,13 @@ pub enum Phase {
 /// Why a driver did not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DriverFault {
-    /// The session is not there any more.
+    /// The session is not there any more. Nobody knows what became of the statement.
     #[error("the session's driver was lost")]
-    Lost {
-        /// True when the request surely did not reach it, or the statement surely did not begin.
-        unsent: bool,
-    },
+    Lost,
+    /// The session is not there any more, and the statement surely did not begin: its agent says so, or it was never
+    /// given to one.
+    #[error("the session's driver was lost before the statement began")]
+    NeverBegan,
     /// The driver serves the session but never heard of the statement.
     #[error("the session's driver does not know the statement")]
     NoStatement,

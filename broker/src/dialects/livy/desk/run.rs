@@ -141,14 +141,14 @@ impl Desk {
         for _ in 0..MAX_STARTS {
             let end = match self.backend.start(seat, statement.id, &statement.intent).await {
                 Ok(_) => return seat,
-                Err(DriverFault::Lost { unsent: true }) => match self.carry_on(seat, statement).await {
+                Err(DriverFault::NeverBegan) => match self.carry_on(seat, statement).await {
                     Some(next) => {
                         seat = next;
                         continue;
                     }
                     None => return seat,
                 },
-                Err(DriverFault::Lost { unsent: false }) => {
+                Err(DriverFault::Lost) => {
                     self.end_unknown(seat, statement).await;
                     return seat;
                 }
@@ -197,7 +197,7 @@ impl Desk {
                         self.end(seat, &mut statement, end).await;
                     }
                 }
-                Err(DriverFault::Lost { unsent: true }) => match self.carry_on(seat, &mut statement).await {
+                Err(DriverFault::NeverBegan) => match self.carry_on(seat, &mut statement).await {
                     Some(next) => seat = self.start(next, &mut statement).await,
                     None => return statement.end,
                 },
@@ -206,7 +206,7 @@ impl Desk {
                     tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %reason, "statement not followed");
                     return None;
                 }
-                Err(DriverFault::Lost { unsent: false } | DriverFault::NoStatement) => {
+                Err(DriverFault::Lost | DriverFault::NoStatement) => {
                     self.end_unknown(seat, &mut statement).await;
                 }
             }
@@ -336,11 +336,11 @@ impl Desk {
                 }
                 Ok(Some(reported))
             }
-            Err(DriverFault::Lost { unsent: true }) => {
+            Err(DriverFault::NeverBegan) => {
                 self.follow_on(seat, statement.clone());
                 Ok(None)
             }
-            Err(DriverFault::Lost { unsent: false }) => {
+            Err(DriverFault::Lost) => {
                 self.end(seat, statement, End::unknown(now())).await;
                 let desk = Arc::clone(self);
                 self.tasks
@@ -403,7 +403,7 @@ impl Desk {
     pub(super) async fn stop_statement(&self, listed: &Listed, id: u64) -> Result<(), Refusal> {
         let seat = self.backend.seat(listed).await?;
         match self.backend.cancel(seat, id).await {
-            Ok(()) | Err(DriverFault::NoStatement | DriverFault::Lost { .. }) => Ok(()),
+            Ok(()) | Err(DriverFault::NoStatement | DriverFault::Lost | DriverFault::NeverBegan) => Ok(()),
             Err(DriverFault::Refused(reason)) => Err(Refusal::Unavailable(reason)),
         }
     }

@@ -199,7 +199,7 @@ impl FakeBackend {
     fn look(&self, id: u64) -> Result<Reported, DriverFault> {
         let state = self.state.lock().unwrap();
         if state.dead {
-            return Err(DriverFault::Lost { unsent: false });
+            return Err(DriverFault::Lost);
         }
         let running = state.running.get(&id).cloned().ok_or(DriverFault::NoStatement)?;
         Ok(match &state.result {
@@ -344,7 +344,7 @@ impl Backend for FakeBackend {
     async fn start(&self, _seat: Seat, id: u64, _intent: &Intent) -> Result<Reported, DriverFault> {
         let mut state = self.state.lock().unwrap();
         if std::mem::take(&mut state.refuse_start) {
-            return Err(DriverFault::Lost { unsent: true });
+            return Err(DriverFault::NeverBegan);
         }
         state.starts += 1;
         let reported = Reported {
