@@ -9,8 +9,8 @@ class ResourceError(Exception):
 
 
 class Resources:
-    def __init__(self, context, scratch):
-        self.context = context
+    def __init__(self, context, scala, scratch):
+        self.context, self.scala = context, scala
         # Where the agent puts what clients upload.
         self.uploads = os.path.join(scratch, "resources")
         self.fetched = os.path.join(scratch, "fetched")
@@ -35,8 +35,9 @@ class Resources:
     def add_jar(self, path):
         """For the executors, and for the classes of this session: `_jvm` and Scala."""
         self.context._jsc.addJar(path)
-        jvm = self.context._jvm
-        extend_class_path(jvm, jvm.java.io.File(self.local(path)).toURI().toURL())
+        jvm, path = self.context._jvm, self.local(path)
+        extend_class_path(jvm, jvm.java.io.File(path).toURI().toURL())
+        self.scala.add_jar(path)
 
     def local(self, path):
         """The path of a jar on this node; one that is elsewhere is fetched."""

@@ -73,7 +73,7 @@ class Runner:
         session = SparkSession(self.context)
         self.commands = spark.Commands(session)
         self.shells = shells.Shells(self.context, session, classes)
-        self.resources = resources.Resources(self.context, self.settings["scratch"])
+        self.resources = resources.Resources(self.context, self.shells.scala, self.settings["scratch"])
         self.jobs = jobs.Jobs(session, self.settings["scratch"])
         signal.signal(signal.SIGINT, self.interrupted)
         version = self.context.version
@@ -148,6 +148,9 @@ class Runner:
 
     def wait_for_go(self, statement):
         """Asks the agent until it allows the statement to begin: what it has not allowed surely never ran."""
+        if self.context._gateway.proc.poll() is not None:
+            # The JVM is gone and the supervisor about to see it: the statement is the next driver's.
+            os._exit(3)
         while True:
             self.channel.send({"t": "begin", "id": statement})
             try:

@@ -47,12 +47,25 @@ class Scala:
         self.effects = set()
         # The JVM's thread that runs a statement now.
         self.thread = None
+        # Jars that code sees besides those that the JVM started with.
+        self.jars = [jar for jar in context.getConf().get("spark.jars", "").split(",") if jar.startswith(("/", "file:"))]
 
     def start(self):
         """Starts the interpreter, once; whoever comes meanwhile waits."""
         with self.starting:
             if self.main is None:
                 self._start()
+
+    def add_jar(self, path):
+        """Puts a jar on this node on the class path of the code that follows."""
+        with self.starting:
+            self.jars.append(path)
+            if self.main is not None:
+                self._extend(self.main, path)
+
+    def _extend(self, main, path):
+        url = self.jvm.java.io.File(path.removeprefix("file:")).toURI().toURL()
+        main.addUrlsToClassPath(self.jvm.PythonUtils.toSeq([url]).toList())
 
     def try_start(self):
         """Starts the interpreter ahead of its first use, which says what is wrong if this fails."""
@@ -81,6 +94,8 @@ class Scala:
             # What executors elsewhere send back is made of classes of the interpreter.
             for serializer in serializers:
                 serializer.setDefaultClassLoader(main.classLoader())
+        for path in self.jars:
+            self._extend(main, path)
         transient = jvm.PythonUtils.toSeq(["@transient"]).toList()
         main.bind("spark", "org.apache.spark.sql.SparkSession", self.session._jsparkSession, transient)
         main.bind("sc", "org.apache.spark.SparkContext", self.context._jsc.sc(), transient)

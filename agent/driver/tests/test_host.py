@@ -188,7 +188,7 @@ class Context:
 def test_resources_are_found_where_the_agent_put_them():
     """livy#87, #88"""
     context = Context()
-    ours = resources.Resources(context, "/scratch")
+    ours = resources.Resources(context, None, "/scratch")
     ours.add(json.dumps({"what": "pyfile", "name": "a.py", "sha256": "00", "chunks": ["11"]}))
     ours.add(json.dumps({"what": "file", "uri": "hdfs://nn/b"}))
     ours.add(json.dumps({"what": "file", "uri": "local:/opt/c"}))
