@@ -21,10 +21,8 @@ def up(tmp_path_factory, local_jobs):
     sets = ("agent.unresponsive-seconds=10", "agent.profiles.together.share=tenant", "agent.profiles.together.warm=0",
             f"broker.livy.local-dirs=[{json.dumps(str(local_jobs))}]")
     # The blank is meant: a data directory may have one, and its path goes into options of JVMs.
-    data = tmp_path_factory.mktemp("a berth")
-    # The archive of classes too is made there, where other tests share one.
-    flags = [part for each in (*sets, f"agent.class-archives={data}/classes") for part in ("--set", each)]
-    berth = Up(data, "--warm", "1", *flags)
+    flags = [part for each in sets for part in ("--set", each)]
+    berth = Up(tmp_path_factory.mktemp("a berth"), "--warm", "1", *flags)
     yield berth
     berth.stop()
 

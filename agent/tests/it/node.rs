@@ -36,7 +36,8 @@ impl Node {
     pub(crate) async fn new(profile: ProfileConfig) -> Self {
         install_provider();
         let turn = TURN.lock().await;
-        let directory = tempfile::tempdir().unwrap();
+        // The blank is meant: the path of the archive of classes goes into options of JVMs.
+        let directory = tempfile::Builder::new().prefix("a node ").tempdir().unwrap();
         let hosts = ["127.0.0.1".to_owned()];
         berth_runtime::certs::make(&directory.path().join("certs"), &hosts).unwrap();
         let state = directory.path().join("agent");
