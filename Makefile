@@ -7,8 +7,10 @@ export BERTH_BIN ?= $(CARGO_TARGET_DIR)/debug/berth
 export BERTH_WEED ?= $(CACHE)/venv-tools/bin/weed
 export BERTH_AIRFLOW ?= $(CACHE)/venv-airflow/bin/python
 
-# One archive of Spark's classes for all the nodes that tests start: each would make its own.
+# One archive of Spark's classes for all the nodes that tests start, since each would make its own; and drivers that
+# start fast, since tests start hundreds and ask them for little.
 test interop: export BERTH__AGENT__CLASS_ARCHIVES ?= $(CACHE)/class-archives
+test interop: export BERTH__AGENT__PROFILES__DEFAULT__FAST_JIT ?= true
 
 .PHONY: help deps build up demo check deny test interop bench
 help: ## Lists the targets.
