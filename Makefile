@@ -11,6 +11,7 @@ export BERTH_AIRFLOW ?= $(CACHE)/venv-airflow/bin/python
 # start fast, since tests start hundreds and ask them for little.
 test interop: export BERTH__AGENT__CLASS_ARCHIVES ?= $(CACHE)/class-archives
 test interop: export BERTH__AGENT__PROFILES__DEFAULT__FAST_JIT ?= true
+test interop: export BERTH__AGENT__PROFILES__DEFAULT__WARM_UP_SESSIONS ?= 0
 
 .PHONY: help deps build up demo check deny test interop bench
 help: ## Lists the targets.

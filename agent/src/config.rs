@@ -86,6 +86,9 @@ pub struct ProfileConfig {
     pub memory_bytes: u64,
     /// Started drivers to keep ready.
     pub warm: u32,
+    /// Sessions that a driver of the pool is made to go through before it is ready. With each the next becomes
+    /// quicker, as the JVM compiles what runs often, and the start takes some 2 s of a processor more.
+    pub warm_up_sessions: u32,
     /// Which sessions may be on one driver.
     pub share: Share,
     /// Sessions that may share a driver, where any may; at least 1.
@@ -107,6 +110,7 @@ impl Default for ProfileConfig {
             heap: "1g".to_owned(),
             memory_bytes: 1536 << 20,
             warm: 1,
+            warm_up_sessions: 3,
             share: Share::Session,
             sessions_per_driver: 32,
             confs: BTreeMap::new(),

@@ -132,11 +132,10 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// How many sessions it is made to go through before it is ready. With each the next becomes quicker, as the JVM
-    /// compiles what runs often; a client that waits warms up its driver itself.
-    const fn warm_up_sessions(self) -> u32 {
+    /// How many sessions it is made to go through before it is ready; a client that waits warms up its driver itself.
+    const fn warm_up_sessions(self, profile: &ProfileConfig) -> u32 {
         match self {
-            Self::Pool => 3,
+            Self::Pool => profile.warm_up_sessions,
             Self::Session | Self::Batch => 0,
         }
     }
@@ -177,7 +176,7 @@ impl Plan<'_> {
             "token": token,
             "socket": config.state_dir.join("control.sock"),
             "fence_deadline_millis": u64::try_from(self.fence.as_millis()).unwrap_or(u64::MAX),
-            "warm_up": self.purpose.warm_up_sessions(),
+            "warm_up": self.purpose.warm_up_sessions(self.profile),
             "scratch": scratch,
             "role": self.purpose.role(),
             "log": directory.join("driver.log"),

@@ -72,7 +72,12 @@ impl Placer {
                 continue;
             }
             let statement = self.statement(&entry).await.map_err(Miss::Never)?;
-            match self.again(route, &statement).await? {
+            let step = Step::of(&statement);
+            if matches!(step, Step::Refused | Step::Unfinished) {
+                // Its client knows, or will.
+                continue;
+            }
+            match self.again(route, &statement, step).await? {
                 None => made.replayed += 1,
                 Some(why) if made.lost.len() < MAX_LOST => {
                     made.lost.push(format!("{}: {why}", statement.label()));
@@ -89,13 +94,18 @@ impl Placer {
 
     /// Runs a statement again if it may be, and otherwise gives back what it made of variables. `None` if all is as
     /// it was; else what is different, for a person.
-    async fn again(&self, route: &Route, statement: &Statement) -> Result<Option<String>, Miss> {
+    async fn again(
+        &self,
+        route: &Route,
+        statement: &Statement,
+        step: Step,
+    ) -> Result<Option<String>, Miss> {
         if self.poison.is_poison(route.record.id, statement.id) {
             return Ok(Some(format!(
                 "not run again, since it killed {MAX_KILLS} drivers"
             )));
         }
-        let why = match Step::of(statement) {
+        let why = match step {
             Step::Replay => {
                 let (kind, code) = (statement.intent.agent_kind(), statement.intent.code.as_str());
                 let ended = self.run(route, statement, (kind, code)).await?;
@@ -104,8 +114,7 @@ impl Placer {
             Step::HasEffects => "not run again, since it had outside effects",
             Step::OutcomeUnknown => "not run again, since nobody knows whether it ran",
             Step::Cancelled => "not run again, since it was cancelled",
-            // Its client knows, and nothing is missing.
-            Step::Refused => return Ok(None),
+            Step::Refused | Step::Unfinished => return Ok(None),
         };
         let snapshot = statement.end.as_ref().and_then(|end| end.snapshot.as_ref());
         let Some(snapshot) = snapshot else {

@@ -18,6 +18,8 @@ pub enum Step {
     OutcomeUnknown,
     /// Leave it out: it was stopped, and might never end.
     Cancelled,
+    /// Leave it to whoever follows it, who carries it on or says that its outcome is unknown.
+    Unfinished,
     /// Leave it out: a resource that was not to be had, and its client was told so.
     Refused,
 }
@@ -31,7 +33,7 @@ impl Step {
             return Self::of_resource(statement);
         }
         match &statement.end {
-            None => Self::OutcomeUnknown,
+            None => Self::Unfinished,
             Some(end) if !end.known => Self::OutcomeUnknown,
             Some(end) if end.state == State::Cancelled => Self::Cancelled,
             Some(end) if !end.effects.is_empty() => Self::HasEffects,
@@ -143,7 +145,7 @@ mod tests {
             (ended(Reporting::Error, &["process:sh"]), Step::HasEffects),
             (ended(Reporting::Cancelled, &[]), Step::Cancelled),
             (Some(End::unknown(1)), Step::OutcomeUnknown),
-            (None, Step::OutcomeUnknown),
+            (None, Step::Unfinished),
         ];
         for (end, expected) in table {
             assert_eq!(step(end.clone()), expected, "{end:?}");
