@@ -8,6 +8,7 @@ import linecache
 import sys
 import traceback
 import types
+import warnings
 
 from berth_driver import magics
 from berth_driver.failure import Failure
@@ -40,6 +41,11 @@ class Capture(io.TextIOBase):
         return "".join(self.parts)
 
 
+def warn_in_log(message, category, filename, lineno, file=None, line=None):
+    """Keeps warnings out of outputs: clients read these, and what a library warns of is none of a statement's."""
+    print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.__stderr__)
+
+
 class Interpreter:
     def __init__(self, names):
         module = types.ModuleType("__main__")
@@ -48,6 +54,7 @@ class Interpreter:
         sys.modules["__main__"] = module
         self.names = module.__dict__
         self.count = 0
+        warnings.showwarning = warn_in_log
 
     def run(self, code):
         """Runs Python and gives its MIME bundle; what the code raises comes through."""

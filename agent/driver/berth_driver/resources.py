@@ -34,15 +34,18 @@ class Resources:
 
     def add_jar(self, path):
         """For the executors, and for the classes of this session: `_jvm` and Scala."""
+        jvm, local = self.context._jvm, self.local(path)
+        if not os.path.isfile(local):
+            # Spark only logs that.
+            raise ResourceError(f"there is no file {local} on the node")
         self.context._jsc.addJar(path)
-        jvm, path = self.context._jvm, self.local(path)
-        extend_class_path(jvm, jvm.java.io.File(path).toURI().toURL())
-        self.scala.add_jar(path)
+        extend_class_path(jvm, jvm.java.io.File(local).toURI().toURL())
+        self.scala.add_jar(local)
 
     def local(self, path):
         """The path of a jar on this node; one that is elsewhere is fetched."""
-        if path.startswith("/"):
-            return path
+        if path.startswith(("/", "file:")):
+            return path.removeprefix("file:")
         jvm = self.context._jvm
         source = jvm.org.apache.hadoop.fs.Path(path)
         os.makedirs(self.fetched, exist_ok=True)

@@ -64,8 +64,10 @@ class Scala:
                 self._extend(self.main, path)
 
     def _extend(self, main, path):
-        url = self.jvm.java.io.File(path.removeprefix("file:")).toURI().toURL()
-        main.addUrlsToClassPath(self.jvm.PythonUtils.toSeq([url]).toList())
+        file = self.jvm.java.io.File(path.removeprefix("file:"))
+        # The compiler takes the escapes of a URL for parts of the name; the loader wants them.
+        getattr(main, "global")().extendCompilerClassPath(self.jvm.PythonUtils.toSeq([file.toURL()]).toList())
+        main.classLoader().getParent().addURL(file.toURI().toURL())
 
     def try_start(self):
         """Starts the interpreter ahead of its first use, which says what is wrong if this fails."""

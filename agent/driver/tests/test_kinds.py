@@ -23,6 +23,7 @@ def test_python_shows_its_last_expression_and_what_it_printed(python):
     assert python("x = 1") == ""
     assert python("print(1)\r\nprint(1)") == "1\n1"
     assert python("import sys\nprint('late', file=sys.stderr)\nprint('early')\n1\n2") == "early\n2\nlate"
+    assert python("import warnings\nwarnings.warn('for the log')\n3") == "3"
 
 
 def test_a_name_error_at_the_top_has_two_lines(driver):

@@ -94,12 +94,7 @@ impl Placer {
 
     /// Runs a statement again if it may be, and otherwise gives back what it made of variables. `None` if all is as
     /// it was; else what is different, for a person.
-    async fn again(
-        &self,
-        route: &Route,
-        statement: &Statement,
-        step: Step,
-    ) -> Result<Option<String>, Miss> {
+    async fn again(&self, route: &Route, statement: &Statement, step: Step) -> Result<Option<String>, Miss> {
         if self.poison.is_poison(route.record.id, statement.id) {
             return Ok(Some(format!(
                 "not run again, since it killed {MAX_KILLS} drivers"

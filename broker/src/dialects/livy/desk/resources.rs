@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Desk;
 use super::run::{Begun, now};
-use crate::dialects::livy::backend::{Numbered, Phase, Seat};
+use crate::dialects::livy::backend::{DriverFault, Numbered, Phase, Seat};
 use crate::dialects::livy::directory::Listed;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::resource::{Resource, Upload};
@@ -244,6 +244,21 @@ impl Desk {
                 return Ok(());
             }
         }
-        self.stop_statement(listed, job.id).await
+        self.stop_job(listed, &job).await
+    }
+
+    /// Stops a job of a session that serves. The turn is held: a job that its agent does not know by then is not on
+    /// its way there, and finds its end before it starts.
+    async fn stop_job(&self, listed: &Listed, job: &Statement) -> Result<(), Refusal> {
+        let _turn = self.turn(listed).lock().await;
+        let seat = self.backend.seat(listed).await?;
+        match self.backend.cancel(seat, job.id).await {
+            Err(DriverFault::NoStatement) => {
+                let (of, end) = ((job.id, job.epoch), End::cancelled(now()));
+                self.backend.give_up(listed.session, of, &end).await.map(drop)
+            }
+            Ok(()) | Err(DriverFault::Lost | DriverFault::NeverBegan) => Ok(()),
+            Err(DriverFault::Refused(reason)) => Err(Refusal::Unavailable(reason)),
+        }
     }
 }
