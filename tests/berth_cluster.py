@@ -145,7 +145,9 @@ class Cluster:
         path = self.directory / f"{name}.toml"
         path.write_text(config)
         command = [os.environ["BERTH_BIN"], role, "--config", str(path)]
-        return Process(name, command, self.directory, namespace)
+        # Statements on a cold driver take longer than the lease of these nodes.
+        warm = {"BERTH__AGENT__PROFILES__DEFAULT__WARM_UP_SESSIONS": "3"}
+        return Process(name, command, self.directory, namespace, warm)
 
     def addresses(self, what):
         """The brokers' addresses that are known to have been bound, dead ones too."""

@@ -9,7 +9,7 @@ def leader(cluster):
 
 
 def test_i2_i4_a_result_goes_on_at_the_other_broker(cluster, spark, user, tmp_path):
-    """connect#64 with a broker: nothing lost, nothing doubled"""
+    """connect#32, #64 with a broker: nothing lost, nothing doubled"""
     gate = Gate(tmp_path)
     gate.register(spark)
     victim = cluster.brokers[0]

@@ -31,6 +31,7 @@ def test_i2_an_agent_is_killed_and_adopts_its_drivers(cluster, spark, user, livy
 
 
 def test_i1_i2_a_lost_node_s_sessions_answer_on_another_one(cluster, spark, user):
+    """connect#74"""
     session = cluster.session(user)
     node = cluster.node(session["node"])
     old = [row for row in cluster.ask("drivers") if row["id"] == session["driver"]]
@@ -71,6 +72,7 @@ def test_i1_a_frozen_node_serves_nothing_under_its_old_epoch(cluster, spark, use
 
 
 def test_a_drained_node_is_emptied(cluster, spark, user):
+    """connect#79"""
     session = cluster.session(user)
     node = cluster.node(session["node"])
     cluster.ask("drain", node.name)

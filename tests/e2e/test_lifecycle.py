@@ -27,6 +27,17 @@ def remote(up, user, **parameters):
     return SparkSession.builder.remote(f"{up.url}/;user_id={user}{words}").create()
 
 
+def test_a_session_is_there_from_its_first_call_on(up, user):
+    """connect#1"""
+    spark = remote(up, user)
+    of_user = lambda: [row for row in up.ask("sessions") if row["owner"] == user]  # noqa: E731
+    assert not of_user()
+    assert spark.range(3).count() == 3 and spark.range(4).count() == 4
+    (row,) = of_user()
+    assert row["client_id"] == spark.session_id
+    spark.stop()
+
+
 def test_i2_a_driver_that_dies_while_it_starts_is_replaced(small):
     """Killed under a client whose session it was started for, and killed again as soon as it was handed out."""
     spark = remote(small, "early")

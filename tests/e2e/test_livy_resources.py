@@ -102,10 +102,8 @@ def test_i2_a_jar_is_on_the_class_path_of_each_driver(up, livy):
     for _ in range(2):
         assert livy.wait_idle().upload("upload-jar", "greeter.jar", jar(), part="jar") == (200, b"")
     assert livy.run(greet) == "'hello'"
-    assert livy.run("berth.Greeter.greet()", kind="spark") == 'res0: String = hello\n'
     kill(up, livy)
     assert livy.run(greet) == "'hello'"
-    assert livy.run("berth.Greeter.greet()", kind="spark") == 'res0: String = hello\n'
 
 
 def test_i2_a_large_file_arrives_whole_on_each_driver(up, livy):
@@ -220,6 +218,7 @@ def test_i2_a_session_is_created_with_its_files(opened):
         for _ in range(2):
             assert livy.wait_idle().add("add-file", f"{directory}/words.txt") == 200
         assert livy.run(uses) == "(4, 'hello', 'packed', 'hello')"
+        assert livy.run("berth.Greeter.greet()", kind="spark") == "res0: String = hello\n"
         wanted = {"dialect": "livy", "client_id": str(livy.id)}
         lost = up.session(**wanted)["driver"]
         up.kill_driver(**wanted)

@@ -103,6 +103,32 @@ def test_cancelling_is_shown_and_lists_tell_the_truth(livy):
     assert wait_until(lambda: livy.ended(statement), 60, "not cancelled")["state"] == "cancelled"
 
 
+def test_statements_wait_in_turn_and_say_when_they_ran(livy, tmp_path):
+    """livy#42, livy#68, livy#75"""
+    gate = tmp_path / "gate"
+    first = livy.submit(f"import os, time\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.02)")
+    second = livy.submit("2")
+    shown = lambda number: livy.call("GET", f"/{livy.id}/statements/{number}")  # noqa: E731
+    wait_until(lambda: shown(first)["state"] == "running", 60, "the first does not run")
+    waiting = shown(second)
+    assert (waiting["state"], waiting["started"], waiting["completed"]) == ("waiting", 0, 0)
+    assert livy.state() == "busy"
+    gate.touch()
+    assert livy.output(second)["data"] == {"text/plain": "2"}
+    ran, ran_next = shown(first), shown(second)
+    assert 0 < ran["started"] <= ran["completed"] <= ran_next["started"] <= ran_next["completed"] <= time.time() * 1000
+    assert livy.state() == "idle"
+
+
+def test_a_session_that_is_deleted_while_it_starts_leaves_nothing(up):
+    """livy#44: its confs want a driver of its own, which has to start"""
+    session = LivySession(up.endpoints["livy"], conf={"spark.driver.memory": "700m"})
+    assert session.state() == "starting"
+    session.close()
+    assert not is_listed(Caller(up), session.id)
+    wait_until(lambda: all(row["state"] == "warm" for row in up.ask("drivers")), 180, "a driver stays")
+
+
 def test_a_recovery_is_told(up, livy, tmp_path):
     """livy#53, livy#54, and what was not rebuilt: in the log, at /recovery, on the page."""
     call = Caller(up)

@@ -64,10 +64,13 @@ class Scala:
                 self._extend(self.main, path)
 
     def _extend(self, main, path):
-        file = self.jvm.java.io.File(path.removeprefix("file:"))
-        # The compiler takes the escapes of a URL for parts of the name; the loader wants them.
-        getattr(main, "global")().extendCompilerClassPath(self.jvm.PythonUtils.toSeq([file.toURL()]).toList())
-        main.classLoader().getParent().addURL(file.toURI().toURL())
+        path = path.removeprefix("file:")
+        url = self.jvm.java.io.File(path).toURI().toURL()
+        if url.getPath() != path:
+            # It looks for such a jar under the escapes of its URL, and fails.
+            print(f"berth: Scala's compiler cannot read a jar with blanks in its path: {path}", flush=True)
+            return
+        main.addUrlsToClassPath(self.jvm.PythonUtils.toSeq([url]).toList())
 
     def try_start(self):
         """Starts the interpreter ahead of its first use, which says what is wrong if this fails."""
