@@ -25,8 +25,7 @@ key = "{certs}/broker.key"
 ca = "{certs}/ca.pem"
 [broker]
 lease-seconds = 3
-[broker.livy]
-local-dirs = ["{directory}/jobs"]
+livy.local-dirs = ["{directory}/jobs"]
 """
 
 AGENT_CONFIG = """
