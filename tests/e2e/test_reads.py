@@ -67,12 +67,12 @@ def test_two_users_with_one_session_id_stay_apart(up):
 
 def test_i2_a_read_is_killed_before_and_after_its_first_answers(up, spark, user):
     """connect#62, connect#63: before any response, after progress only, and after the schema"""
-    before_any = spark.sql("select sum(hash(id)) as n from range(100000000)")
+    before_any = spark.sql("select sum(hash(id)) as n from range(40000000)")
     expected = before_any.collect()
     wire = Wire(up.endpoints["connect"], user, spark.session_id)
     for seen in ("none", "progress", "schema"):
         up.wait_warm()
-        request = wire.plan("select sum(hash(id)) as n from range(400000000)")
+        request = wire.plan("select sum(hash(id)) as n from range(150000000)")
         responses = wire.execute(request)
         got = []
         if seen == "none":
