@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import zipfile
+from pathlib import Path
 
 import pytest
 from berth_up import wait_until
@@ -83,7 +84,7 @@ def test_a_jar_runs_its_class(submit, jobs):
     import pyspark
 
     (jobs / "Counting.java").write_text(JAVA)
-    jars = os.path.join(os.path.dirname(pyspark.__file__), "jars", "*")
+    jars = os.pathsep.join(map(str, (Path(pyspark.__file__).parent / "jars").glob("*.jar")))
     # The compiler that every Java 17 brings.
     compiler = ["java", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-cp", jars, "-d", str(jobs)]
     subprocess.run([*compiler, str(jobs / "Counting.java")], check=True)
