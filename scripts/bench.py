@@ -87,6 +87,7 @@ def haproxy(directory, up):
 
 
 def real_spark(directory):
+    """connect#90: `select 1` and bytes a second beside the same driver asked directly."""
     up = Up(directory / "real", "--warm", "2", "--log", "warn")
     try:
         settled(up, 2)

@@ -18,6 +18,7 @@ fn op(number: u128) -> String {
     Uuid::from_u128(number).to_string()
 }
 
+/// connect#4
 #[tokio::test]
 async fn a_read_passes_with_its_ids_translated_and_leaves_no_record() {
     let driver = StubDriver::new(rows(&["a", "b"]));
@@ -44,6 +45,7 @@ async fn a_read_passes_with_its_ids_translated_and_leaves_no_record() {
     assert!(backend.lineage().is_empty());
 }
 
+/// connect#23: the broker reattaches, so that a client need not.
 #[tokio::test]
 async fn a_stream_that_the_driver_ends_politely_goes_on() {
     let script = vec![
