@@ -45,7 +45,8 @@ def livy_memory(directory):
     config = directory / "broker.toml"
     config.write_text(BROKER_CONFIG.format(directory=directory, name="broker", certs=certs,
                                            endpoints=json.dumps(etcd.endpoints)))
-    env = {"BERTH__BROKER__DEFAULT_LIMITS__SESSIONS": "100000", "BERTH__TELEMETRY__LOG_LEVEL": "warn"}
+    env = {"BERTH__BROKER__DEFAULT_LIMITS__SESSIONS": "100000", "BERTH__BROKER__LIVY__MAX_STARTING": "10000",
+           "BERTH__TELEMETRY__LOG_LEVEL": "warn"}
     broker = processes.Process("broker", [os.environ["BERTH_BIN"], "broker", "--config", str(config)], directory, env=env)
     node = processes.Process("node", [LOADTEST, "stub-node", "--etcd", etcd.endpoints[0], "--certs", str(certs)], directory)
     try:

@@ -4,11 +4,14 @@
 //! replica. The entry is what makes a session durable before its client hears the id: it holds the request, so that
 //! whichever broker is asked next can go on with a start that its first broker did not finish.
 
+use std::sync::Arc;
+
 use berth_core::ids::{SessionId, TenantId};
 use berth_core::keys;
 use berth_core::record::{FORMAT, Record, RecordError, Work};
 use berth_store::{Compare, Entry, Revision, StoreError, StoreRef, Txn, TxnOutcome};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::batches::Batch;
@@ -198,6 +201,8 @@ impl Record for Number {
 pub struct Directory {
     store: StoreRef,
     resource: Resource,
+    /// Held while a number is taken: those of one broker queue here, so that only brokers contend for the counter.
+    turn: Arc<Mutex<()>>,
 }
 
 fn damaged(error: &RecordError) -> Refusal {
@@ -212,7 +217,11 @@ impl Directory {
 
     /// The directory of one kind of resource in `store`.
     pub fn of(store: StoreRef, resource: Resource) -> Self {
-        Self { store, resource }
+        Self {
+            store,
+            resource,
+            turn: Arc::default(),
+        }
     }
 
     /// Enters a session under the next free number, unless its key has made one before: then that one is given, and
@@ -220,8 +229,9 @@ impl Directory {
     ///
     /// # Errors
     /// [`Refusal::Rejected`] for a name that is taken, [`Refusal::KeyReused`], [`Refusal::Unavailable`] when the
-    /// store is or when too many others do the same.
+    /// store is or when too many other brokers do the same.
     pub async fn enter(&self, mut entry: Listed) -> Result<(Listed, bool), Refusal> {
+        let _turn = self.turn.lock().await;
         for _ in 0..MAX_TRIES {
             if let Some(first) = self.made_before(&entry).await? {
                 return Ok((first, false));

@@ -67,6 +67,8 @@ impl Store for FakeStore {
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+        // As over a network: others get between what was read and what is written.
+        tokio::task::yield_now().await;
         let mut state = self.0.lock().unwrap();
         if !txn.when.iter().all(|compare| holds(&state.1, compare)) {
             return Ok(TxnOutcome::Conflict(state.0));

@@ -65,6 +65,17 @@ async fn i4_brokers_that_create_at_once_give_each_id_and_name_once() {
     assert_eq!(created.count(), 1);
 }
 
+/// Those of one broker do not contend: none is turned away, however many come at once.
+#[tokio::test]
+async fn i8_any_number_may_ask_for_an_id_at_once() {
+    let house = house(1 << 20);
+    let directory = Directory::new(Arc::clone(&house.store) as _);
+    let entered = (0..500).map(|_| directory.enter(listed(None)));
+    let entered = join_all(entered).await.into_iter();
+    let ids: BTreeSet<u32> = entered.map(|made| made.unwrap().0.number).collect();
+    assert_eq!(ids.len(), 500);
+}
+
 /// A request that is sent again to another broker.
 #[tokio::test]
 async fn i3_a_key_is_known_to_every_broker() {
