@@ -207,16 +207,19 @@ impl Desk {
         // One that was not placed yet must not be placed by whoever looks at it next.
         self.directory
             .fail(listed.number, "the session was stopped")
-            .await
+            .await?;
+        self.backend.close(listed.session).await
     }
 
-    /// Ends a session and forgets its id and name.
+    /// Ends a session and forgets its id and name. It does not wait for a driver that is starting.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
     pub async fn delete(&self, listed: &Listed) -> Result<(), Refusal> {
         self.backend.close(listed.session).await?;
-        self.directory.remove(listed).await
+        self.directory.remove(listed).await?;
+        // It may have got its record meanwhile.
+        self.backend.close(listed.session).await
     }
 
     fn placing(&self) -> MutexGuard<'_, BTreeSet<u32>> {
