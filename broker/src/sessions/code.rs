@@ -65,6 +65,7 @@ pub(crate) async fn read_statement(ledger: &Ledger, entry: &LineageEntry) -> Res
         number,
         epoch: entry.epoch,
         intent,
+        waits: entry.waits && end.is_none(),
         end,
     })
 }
@@ -243,8 +244,35 @@ impl Backend for Sessions {
         Ok(happened.collect())
     }
 
-    async fn enlist(&self, session: SessionId, intent: &Intent) -> Result<(Numbered, Epoch), Refusal> {
-        self.enlisted(session, intent).await.map_err(refusal)
+    async fn enlist(
+        &self,
+        session: SessionId,
+        operation: Uuid,
+        intent: &Intent,
+    ) -> Result<Option<(Numbered, Epoch)>, Refusal> {
+        match self.enlisted(session, operation, intent).await {
+            Ok(enlisted) => Ok(Some(enlisted)),
+            Err(Refused::Duplicate { .. }) => Ok(None),
+            Err(refused) => Err(refusal(refused)),
+        }
+    }
+
+    async fn waiting(&self, session: SessionId) -> Result<Vec<Statement>, Refusal> {
+        let entries = self.ledger.entries(session).await.map_err(refusal)?;
+        let waits = |entry: &&LineageEntry| entry.waits && entry.outcome == Outcome::Unknown;
+        let read = entries.iter().filter(waits);
+        let read = read.map(|entry| read_statement(&self.ledger, entry));
+        try_join_all(read).await.map_err(refusal)
+    }
+
+    async fn claim(&self, seat: Seat, id: u64) -> Result<bool, Refusal> {
+        let claimed = self.ledger.claim(seat.session, id + 1, seat.epoch).await;
+        claimed.map_err(refusal)
+    }
+
+    async fn withdraw(&self, session: SessionId, id: u64, end: &End) -> Result<bool, Refusal> {
+        let (ticket, ended) = concluded(session, id, end)?;
+        self.ledger.withdraw(&ticket, ended).await.map_err(refusal)
     }
 
     async fn keep(&self, piece: Bytes) -> Result<String, Refusal> {

@@ -126,11 +126,35 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// [`Refusal::Unavailable`].
     async fn history(&self, session: SessionId) -> Result<Vec<Happened>, Refusal>;
 
-    /// Makes durable what can wait for the session's driver, in the epoch that is told. It is not started.
+    /// As [`Backend::begin`], whether the session has a driver or not, in the epoch that is told. It waits, and must
+    /// be claimed before it is given to a driver.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`]: nothing will run.
-    async fn enlist(&self, session: SessionId, intent: &Intent) -> Result<(Numbered, Epoch), Refusal>;
+    async fn enlist(
+        &self,
+        session: SessionId,
+        operation: Uuid,
+        intent: &Intent,
+    ) -> Result<Option<(Numbered, Epoch)>, Refusal>;
+
+    /// What waits for the session's driver, in order.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn waiting(&self, session: SessionId) -> Result<Vec<Statement>, Refusal>;
+
+    /// Claims what waits for a seat. False if it does not wait any more.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn claim(&self, seat: Seat, id: u64) -> Result<bool, Refusal>;
+
+    /// Makes the end of what waits durable. False if it does not wait any more.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn withdraw(&self, session: SessionId, id: u64, end: &End) -> Result<bool, Refusal>;
 
     /// Keeps a piece of a file that an intent will name, and gives its hash.
     ///

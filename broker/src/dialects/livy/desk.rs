@@ -1,7 +1,9 @@
-//! What the calls do: sessions here, statements in [`run`], resources and jobs in [`resources`].
+//! What the calls do: sessions here, statements in [`run`], resources and jobs in [`resources`],
+//! what has no driver yet in [`waiting`].
 
 mod resources;
 mod run;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +40,8 @@ pub struct Desk {
     turns: Vec<tokio::sync::Mutex<()>>,
     /// Statements whose end a task of this desk waits for.
     followed: Mutex<BTreeSet<(SessionId, u64)>>,
+    /// Statements that wait for a driver.
+    waiting: Mutex<waiting::Waiting>,
 }
 
 impl Desk {
@@ -50,6 +54,7 @@ impl Desk {
             tasks,
             placing: Mutex::default(),
             followed: Mutex::default(),
+            waiting: Mutex::default(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
         }
     }

@@ -106,6 +106,7 @@ mod tests {
             number: 1,
             epoch: Epoch::INITIAL,
             intent: asked.intent().unwrap(),
+            waits: false,
             end,
         }
     }

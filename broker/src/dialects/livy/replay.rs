@@ -114,6 +114,7 @@ mod tests {
             number: 0,
             epoch: Epoch::INITIAL,
             intent,
+            waits: false,
             end,
         })
     }

@@ -129,6 +129,8 @@ pub struct Statement {
     pub epoch: Epoch,
     /// What to run.
     pub intent: Intent,
+    /// True while it was given to no driver and waits for one.
+    pub waits: bool,
     /// How it ended, once it has.
     pub end: Option<End>,
 }
@@ -296,6 +298,7 @@ mod tests {
             number: 3,
             epoch: Epoch::INITIAL,
             intent,
+            waits: false,
             end,
         }
     }

@@ -1,6 +1,7 @@
 //! Statements: durable before their id is told, started in order, followed to their end.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use berth_proto::agent::Statement as Reported;
 use berth_runtime::clock::unix_millis;
 use serde_json::Value;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Desk;
+use super::waiting::PROMPT;
 use crate::dialects::livy::backend::{DriverFault, Numbered, Phase, Seat};
 use crate::dialects::livy::directory::Listed;
 use crate::dialects::livy::idempotency::Key;
@@ -26,10 +29,14 @@ const POLL: Duration = Duration::from_secs(30);
 /// How many drivers a statement is offered to. It is offered again only when it surely never arrived.
 const MAX_STARTS: u32 = 2;
 
+/// Tells a client of its statement.
+type Tell = oneshot::Sender<Result<Statement, Refusal>>;
+type Turn<'a> = tokio::sync::MutexGuard<'a, ()>;
+
 /// A statement that is written down.
 pub(super) enum Begun {
     /// By this request.
-    New(Seat, Statement),
+    New(Statement),
     /// By an earlier one with the same key.
     Before(Statement),
 }
@@ -39,8 +46,8 @@ pub(super) fn now() -> i64 {
 }
 
 impl Desk {
-    /// Takes a statement: answers when it is durable and was given to the driver. One that is repeated with its key
-    /// is not run again.
+    /// Takes a statement: answers when it is durable and was given to the driver, or soon if there is none to be had.
+    /// One that is repeated with its key is not run again.
     ///
     /// # Errors
     /// Nothing ran, and nothing will.
@@ -63,41 +70,87 @@ impl Desk {
         if matches!(state, "starting" | "dead") {
             return Err(Refusal::NotReady(state));
         }
+        self.take(listed, (operation, intent), PROMPT).await
+    }
+
+    /// Takes a statement or job of a session that has a record: answers when it is durable, and was given to the
+    /// driver if that is to be had within `patience`.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        listed: &Listed,
+        asked: (Uuid, Intent),
+        patience: Duration,
+    ) -> Result<Statement, Refusal> {
+        let until = Instant::now() + patience;
         // The work outlives a client that hangs up: what was begun is started and followed.
         let (tell, told) = oneshot::channel();
         let (desk, listed) = (Arc::clone(self), listed.clone());
         self.tasks.spawn("livy statement", async move {
-            desk.run(&listed, (operation, intent), tell).await
+            desk.run(&listed, asked, (until, tell)).await
         });
         told.await
             .unwrap_or_else(|_closed| Err(Refusal::Unavailable("the broker is shutting down".to_owned())))
     }
 
-    async fn run(
+    async fn run(self: &Arc<Self>, listed: &Listed, asked: (Uuid, Intent), (until, tell): (Instant, Tell)) {
+        let begun = match self.ready(listed, until).await {
+            Ok(Some((seat, turn))) => match self.begin(listed, seat, asked.clone()).await {
+                Ok(Begun::New(statement)) => {
+                    return self.start_and_follow(seat, turn, statement, (until, tell)).await;
+                }
+                Ok(Begun::Before(first)) => Ok(first),
+                // It has left its place just now.
+                Err(Refusal::Unavailable(_)) => self.enlist(listed, asked).await,
+                Err(refusal) => Err(refusal),
+            },
+            Ok(None) | Err(Refusal::Unavailable(_)) => self.enlist(listed, asked).await,
+            Err(refusal) => Err(refusal),
+        };
+        tell.send(begun).ok();
+    }
+
+    /// The session's place and its turn. `None` if they are not to be had by then, or what waits comes first.
+    async fn ready(&self, listed: &Listed, until: Instant) -> Result<Option<(Seat, Turn<'_>)>, Refusal> {
+        if self.waiting().is_given(listed.session) {
+            return Ok(None);
+        }
+        let ready = async {
+            let seat = self.backend.seat(listed).await?;
+            let turn = self.turn(listed).lock().await;
+            Ok(self.is_clear(seat).await?.then_some((seat, turn)))
+        };
+        tokio::time::timeout_at(until, ready).await.unwrap_or(Ok(None))
+    }
+
+    async fn start_and_follow(
         &self,
-        listed: &Listed,
-        asked: (Uuid, Intent),
-        tell: oneshot::Sender<Result<Statement, Refusal>>,
+        seat: Seat,
+        turn: Turn<'_>,
+        mut statement: Statement,
+        (until, tell): (Instant, Tell),
     ) {
-        let begun = {
-            let _turn = self.turn(listed).lock().await;
-            self.begin(listed, asked).await
+        let id = statement.id;
+        self.follows(seat.session, id);
+        let asked = statement.clone();
+        let started = {
+            let mut starting = pin!(self.start(seat, &mut statement));
+            match tokio::time::timeout_at(until, &mut starting).await {
+                Ok(now) => (now, Some(tell)),
+                Err(_late) => {
+                    // It is durable; to start it goes on.
+                    tell.send(Ok(asked)).ok();
+                    (starting.await, None)
+                }
+            }
         };
-        let (follow, answer) = match begun {
-            Ok(Begun::New(seat, statement)) => (Some((seat, statement.clone())), Ok(statement)),
-            Ok(Begun::Before(statement)) => (None, Ok(statement)),
-            Err(refusal) => (None, Err(refusal)),
-        };
-        if let Some((_, statement)) = &follow {
-            self.follows(listed.session, statement.id);
-        }
+        let (seat, tell) = started;
         // A client that has hung up does not hear the id; the statement is there all the same.
-        tell.send(answer).ok();
-        if let Some((seat, statement)) = follow {
-            let id = statement.id;
-            self.follow(seat, statement).await;
-            self.followed().remove(&(listed.session, id));
+        if let Some(tell) = tell {
+            tell.send(Ok(statement.clone())).ok();
         }
+        drop(turn);
+        self.follow(seat, statement).await;
+        self.followed().remove(&(seat.session, id));
     }
 
     pub(super) fn followed(&self) -> MutexGuard<'_, BTreeSet<(SessionId, u64)>> {
@@ -112,28 +165,36 @@ impl Desk {
         &self.turns[listed.number as usize % self.turns.len()]
     }
 
+    /// Makes a statement durable. It is to be started in the same turn.
     pub(super) async fn begin(
         &self,
         listed: &Listed,
+        seat: Seat,
         (operation, intent): (Uuid, Intent),
     ) -> Result<Begun, Refusal> {
-        let seat = self.backend.seat(listed).await?;
         let Some(Numbered { id, number }) = self.backend.begin(seat, operation, &intent).await? else {
-            let first = self.backend.recall(listed.session, operation).await?;
-            return first
-                .ok_or(Refusal::NoStatement)?
-                .unless_other(&intent)
-                .map(Begun::Before);
+            let first = self.first(listed, operation, &intent).await;
+            return first.map(Begun::Before);
         };
-        let mut statement = Statement {
+        Ok(Begun::New(Statement {
             id,
             number,
             epoch: seat.epoch,
             intent,
+            waits: false,
             end: None,
-        };
-        let seat = self.start(seat, &mut statement).await;
-        Ok(Begun::New(seat, statement))
+        }))
+    }
+
+    /// What an earlier request with the same key made.
+    pub(super) async fn first(
+        &self,
+        listed: &Listed,
+        operation: Uuid,
+        intent: &Intent,
+    ) -> Result<Statement, Refusal> {
+        let first = self.backend.recall(listed.session, operation).await?;
+        first.ok_or(Refusal::NoStatement)?.unless_other(intent)
     }
 
     /// Gives a statement to the session's driver, to the next one if it surely did not begin.
@@ -276,7 +337,7 @@ impl Desk {
     pub async fn interrupt(&self, listed: &Listed) -> Result<(), Refusal> {
         for statement in self.backend.statements(listed.session).await? {
             if statement.end.is_none() {
-                self.stop_statement(listed, statement.id).await?;
+                self.stop_statement(listed, &statement).await?;
             }
         }
         Ok(())
@@ -308,11 +369,18 @@ impl Desk {
         if self.followed().contains(&(listed.session, statement.id)) {
             return self.look(listed, statement.id).await;
         }
-        if self.backend.phase(listed.session).await? != Phase::Active {
+        let is_active = self.backend.phase(listed.session).await? == Phase::Active;
+        if !is_active {
             self.place(listed);
+        }
+        if statement.waits {
+            self.give_away(listed);
+            return Ok(Some(Reported::default()));
+        }
+        if !is_active {
             return Ok(None);
         }
-        let seat = self.backend.seat(listed).await?;
+        let seat = self.seat_soon(listed).await?;
         let asked = match self.backend.get(seat, statement.id, Duration::ZERO).await {
             Err(DriverFault::NoStatement) if statement.epoch < seat.epoch => {
                 // Asked for on a driver that is gone, and never given to this one.
@@ -374,7 +442,7 @@ impl Desk {
         if self.backend.phase(listed.session).await? != Phase::Active {
             return Ok(None);
         }
-        let seat = self.backend.seat(listed).await?;
+        let seat = self.seat_soon(listed).await?;
         Ok(self.backend.get(seat, id, Duration::ZERO).await.ok())
     }
 
@@ -394,15 +462,18 @@ impl Desk {
     /// # Errors
     /// [`Refusal::Unavailable`].
     pub async fn cancel(&self, listed: &Listed, id: i64) -> Result<(), Refusal> {
-        let Some(Statement { id, end: None, .. }) = self.one(listed, id).await? else {
-            return Ok(());
-        };
-        self.stop_statement(listed, id).await
+        match self.one(listed, id).await? {
+            Some(statement) if statement.end.is_none() => self.stop_statement(listed, &statement).await,
+            Some(_) | None => Ok(()),
+        }
     }
 
-    pub(super) async fn stop_statement(&self, listed: &Listed, id: u64) -> Result<(), Refusal> {
-        let seat = self.backend.seat(listed).await?;
-        match self.backend.cancel(seat, id).await {
+    async fn stop_statement(&self, listed: &Listed, statement: &Statement) -> Result<(), Refusal> {
+        if self.withdraw(listed, statement).await? {
+            return Ok(());
+        }
+        let seat = self.seat_soon(listed).await?;
+        match self.backend.cancel(seat, statement.id).await {
             Ok(()) | Err(DriverFault::NoStatement | DriverFault::Lost | DriverFault::NeverBegan) => Ok(()),
             Err(DriverFault::Refused(reason)) => Err(Refusal::Unavailable(reason)),
         }
@@ -415,7 +486,7 @@ impl Desk {
     pub async fn complete(&self, listed: &Listed, asked: Completion) -> Result<Vec<String>, Refusal> {
         let own = asked.kind.as_deref().map(str::parse::<Kind>).transpose()?;
         let kind = listed.kind.of_statement(own)?;
-        let seat = self.backend.seat(listed).await?;
+        let seat = self.seat_soon(listed).await?;
         let completed = self
             .backend
             .complete(seat, kind, &asked.code, asked.cursor.unwrap_or(0))
