@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::ids::{DriverId, Epoch, NodeId, SessionId};
-use berth_core::record::{Dialect, NodeRecord, Placement, SessionRecord, SessionState, Work};
+use berth_core::record::{Application, Dialect, NodeRecord, Placement, SessionRecord, SessionState, Work};
 use berth_core::session::{Fence, fence};
 use berth_proto::agent as api;
 use berth_proto::agent::reserve_reply::refused::Reason;
@@ -318,6 +318,7 @@ impl Placer {
             incarnation: node.incarnation,
             driver: driver.map_err(|error| Miss::Never(unavailable(error)))?,
             server_session_id: made.server_session_id.clone(),
+            application: application(endpoint),
         };
         Ok(Prepared {
             node: node.clone(),
@@ -349,6 +350,15 @@ impl Placer {
             over: self.fleet.presence(node),
         })
     }
+}
+
+/// The driver as an application. The place of a batch is none, and an older agent does not tell.
+fn application(endpoint: &api::Endpoint) -> Option<Application> {
+    let told = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Some(Application {
+        id: told(&endpoint.application_id)?,
+        ui_url: told(&endpoint.ui_url),
+    })
 }
 
 fn describe(choice: &Choice, made: &Made) -> String {

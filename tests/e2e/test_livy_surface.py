@@ -216,7 +216,8 @@ def test_a_recovery_is_told(up, livy, tmp_path):
     assert log["log"][0] == "stdout: " and "\nstderr: " in log["log"] and log["log"][-1].endswith(lost)
     assert len(log["log"]) == log["total"]
     _, _, shown = call("GET", f"/sessions/{livy.id}")
-    assert shown["appInfo"].keys() == {"driverLogUrl", "sparkUiUrl", "executorLogUrls"}
+    assert shown["appInfo"] == {"driverLogUrl": None, "sparkUiUrl": None, "executorLogUrls": None}
+    assert repr(shown["appId"]) == livy.run("sc.applicationId")
     status, headers, page = call("GET", f"/ui/session/{livy.id}")
     assert status == 200 and "script" not in headers["Content-Security-Policy"]
     assert lost in page and "x + 1" in page

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use berth_core::confs;
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::lineage::{LineageEntry, Outcome};
-use berth_core::record::{Cause, CloseReason, Dialect, SessionState, Work};
+use berth_core::record::{Application, Cause, CloseReason, Dialect, SessionState, Work};
 use berth_proto::agent as api;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -187,6 +187,14 @@ impl Backend for Sessions {
             Some(SessionState::Placing { from: Some(_), .. }) => Phase::Recovering,
             Some(SessionState::Active { .. }) => Phase::Active,
             Some(SessionState::Closed { .. }) => Phase::Closed,
+        })
+    }
+
+    async fn application(&self, session: SessionId) -> Result<Option<Application>, Refusal> {
+        let record = connect::Backend::record(self, session).await.map_err(refusal)?;
+        Ok(match record.map(|record| record.state.clone()) {
+            Some(SessionState::Active { placement, .. }) => placement.application,
+            Some(SessionState::Placing { .. } | SessionState::Closed { .. }) | None => None,
         })
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId};
+use berth_core::record::Application;
 use berth_proto::agent::Statement as Reported;
 use bytes::Bytes;
 use uuid::Uuid;
@@ -89,6 +90,12 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Refusal::Unavailable`].
     async fn phase(&self, session: SessionId) -> Result<Phase, Refusal>;
+
+    /// The application that a session's driver is; `None` while it has none.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn application(&self, session: SessionId) -> Result<Option<Application>, Refusal>;
 
     /// Reports that a place is gone and waits, bounded, for the next one.
     ///

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_core::ids::SessionId;
-use berth_core::record::FORMAT;
+use berth_core::record::{Application, FORMAT};
 use berth_runtime::tasks::Tasks;
 use berth_store::StoreRef;
 use uuid::Uuid;
@@ -28,6 +28,25 @@ pub(super) use resources::PIECE_BYTES;
 
 /// Sessions whose statements start in turn. Two sessions may share a turn; it is held for one call of an agent.
 const TURNS: usize = 256;
+
+/// How a session is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Now {
+    /// Livy's word for it.
+    pub state: &'static str,
+    /// Its driver's application, while it has one.
+    pub application: Option<Application>,
+}
+
+impl Now {
+    /// A session that was entered just now.
+    pub const fn starting() -> Self {
+        Self {
+            state: "starting",
+            application: None,
+        }
+    }
+}
 
 /// The dialect's work, for all connections.
 #[derive(Debug)]
@@ -179,6 +198,19 @@ impl Desk {
                 Ok(if busy { "busy" } else { "idle" })
             }
         }
+    }
+
+    /// How a session is, as [`Desk::state`], and its application.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn now(self: &Arc<Self>, listed: &Listed) -> Result<Now, Refusal> {
+        let state = self.state(listed).await?;
+        let application = match state {
+            "idle" | "busy" => self.backend.application(listed.session).await?,
+            _ => None,
+        };
+        Ok(Now { state, application })
     }
 
     /// The log of the session's driver, and what became of the session.

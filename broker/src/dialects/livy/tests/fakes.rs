@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId};
+use berth_core::record::Application;
 use berth_proto::agent::Statement as Reported;
 use berth_proto::agent::statement::State as Reporting;
 use berth_store::{
@@ -262,6 +263,13 @@ impl Backend for FakeBackend {
     async fn phase(&self, session: SessionId) -> Result<Phase, Refusal> {
         let known = self.state.lock().unwrap().epochs.contains_key(&session);
         Ok(if known { Phase::Active } else { Phase::Absent })
+    }
+
+    async fn application(&self, _session: SessionId) -> Result<Option<Application>, Refusal> {
+        Ok(Some(Application {
+            id: "local-1".to_owned(),
+            ui_url: None,
+        }))
     }
 
     async fn lost(&self, seat: Seat) -> Result<Seat, Refusal> {
