@@ -338,7 +338,7 @@ impl Backend for Sessions {
             epoch: seat.epoch.get(),
             statement_id: statement_id(id),
             kind: intent.agent_kind().to_owned(),
-            code: intent.code.clone(),
+            code: intent.agent_code().into_owned(),
         };
         if let Some(file) = Resource::of(intent).and_then(Resource::upload) {
             self.put(seat, &file).await?;

@@ -181,6 +181,7 @@ pub(super) async fn submit(
         kind: listed.kind.of_statement(own)?,
         code: asked.code,
         task: Task::Statement,
+        rows: listed.request.most_rows()?,
     };
     let statement = desk.submit(&listed, intent, key.as_ref()).await?;
     let location = format!("/sessions/{}/statements/{}", listed.number, statement.number);

@@ -48,6 +48,7 @@ impl NewJob {
             kind: Kind::Pyspark,
             code: json!({ "type": kind, "job": job }).to_string(),
             task: Task::Job,
+            rows: None,
         })
     }
 }

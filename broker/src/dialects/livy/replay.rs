@@ -108,6 +108,7 @@ mod tests {
             kind: Kind::Pyspark,
             code: "x = 1".to_owned(),
             task,
+            rows: None,
         };
         Step::of(&Statement {
             id: 0,

@@ -1,5 +1,7 @@
 //! Statements: as the agent tells of them, as lineage keeps them, and as Livy shows them.
 
+use std::borrow::Cow;
+
 use berth_core::ids::Epoch;
 use berth_proto::agent::Statement as Reported;
 use berth_proto::agent::statement::State as Reporting;
@@ -37,6 +39,9 @@ pub struct Intent {
     /// What it is.
     #[serde(default, skip_serializing_if = "Task::is_statement")]
     pub task: Task,
+    /// The most rows of a result of SQL, if its session says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u32>,
 }
 
 /// Characters of a statement's code that name it to people.
@@ -44,12 +49,25 @@ const MAX_WHAT: usize = 80;
 
 impl Intent {
     /// The kind that the agent knows it by.
-    pub const fn agent_kind(&self) -> &'static str {
+    pub fn agent_kind(&self) -> &'static str {
         match self.task {
+            Task::Statement if self.most_rows().is_some() => "query",
             Task::Statement => self.kind.as_str(),
             Task::Add => "add",
             Task::Job => "job",
         }
+    }
+
+    /// The code that the agent is given.
+    pub fn agent_code(&self) -> Cow<'_, str> {
+        match self.most_rows() {
+            Some(rows) => json!({ "sql": self.code, "rows": rows }).to_string().into(),
+            None => self.code.as_str().into(),
+        }
+    }
+
+    fn most_rows(&self) -> Option<u32> {
+        self.rows.filter(|_| self.kind == Kind::Sql)
     }
 
     /// For a person.
@@ -292,6 +310,7 @@ mod tests {
             kind: Kind::Pyspark,
             code: "1+1".to_owned(),
             task: Task::Statement,
+            rows: None,
         };
         Statement {
             id: 5,
@@ -322,6 +341,19 @@ mod tests {
         assert_eq!(shown["output"], expected);
         assert_eq!(shown["progress"], 1.0);
         assert_eq!(shown.as_object().unwrap().len(), 7);
+    }
+
+    #[test]
+    fn sql_says_how_many_rows_it_has_at_most_if_its_session_does() {
+        // livy#60
+        let mut intent = statement(None).intent;
+        intent.rows = Some(5);
+        assert_eq!((intent.agent_kind(), &*intent.agent_code()), ("pyspark", "1+1"));
+        intent.kind = Kind::Sql;
+        let query = r#"{"rows":5,"sql":"1+1"}"#;
+        assert_eq!((intent.agent_kind(), &*intent.agent_code()), ("query", query));
+        intent.rows = None;
+        assert_eq!((intent.agent_kind(), &*intent.agent_code()), ("sql", "1+1"));
     }
 
     #[test]
