@@ -96,9 +96,7 @@ impl Desk {
     ) -> Result<(Listed, bool), Refusal> {
         request.check()?;
         let kind = request.kind.as_deref().map_or(Ok(Kind::Shared), str::parse)?;
-        let wanted = caller.acts_for.as_deref().or(request.proxy_user.as_deref());
-        let wanted = wanted.or(Some(&caller.user));
-        let proxy_user = self.config.acts_for(&caller.user, wanted)?;
+        let proxy_user = self.config.runs_as(&caller, request.proxy_user.as_deref())?;
         let key = key.map(|key| Keyed::of(key, &caller.user));
         let listed = Listed {
             format: FORMAT,

@@ -68,10 +68,7 @@ impl Batches {
         key: Option<&Key>,
     ) -> Result<Listed, Refusal> {
         let (request, batch) = request.take(&self.config.local_dirs)?;
-        let wanted = caller.acts_for.as_deref().or(request.proxy_user.as_deref());
-        let proxy_user = self
-            .config
-            .acts_for(&caller.user, wanted.or(Some(&caller.user)))?;
+        let proxy_user = self.config.runs_as(&caller, request.proxy_user.as_deref())?;
         let key = key.map(|key| Keyed::of(key, &caller.user));
         let listed = Listed {
             format: FORMAT,
