@@ -9,8 +9,8 @@ use berth_proto::agent::Statement as Reported;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::directory::Listed;
 use super::kind::Kind;
+use super::listed::Listed;
 use super::recovery::Happened;
 use super::refusal::Refusal;
 use super::statement::{End, Intent, Statement};

@@ -1,6 +1,7 @@
-//! What the calls do: sessions here, statements in [`run`], resources and jobs in [`resources`],
+//! What the calls do: sessions here, statements in [`run`] and [`look`], resources and jobs in [`resources`],
 //! what has no driver yet in [`waiting`].
 
+mod look;
 mod resources;
 mod run;
 mod waiting;
@@ -16,9 +17,10 @@ use uuid::Uuid;
 
 use super::access::Right;
 use super::backend::{Backend, Phase, Seat};
-use super::directory::{Directory, Keyed, Listed};
+use super::directory::Directory;
 use super::idempotency::Key;
 use super::kind::Kind;
+use super::listed::{Keyed, Listed};
 use super::recovery::Recovery;
 use super::refusal::Refusal;
 use super::request::NewSession;

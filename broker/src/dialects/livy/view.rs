@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::desk::Now;
-use super::directory::Listed;
+use super::listed::Listed;
 
 /// Lines of the log inside a session object.
 pub(super) const LOG_LINES: usize = 10;

@@ -15,9 +15,10 @@ use super::Batch;
 use super::backend::{Places, Whereabouts};
 use super::request::NewBatch;
 use crate::dialects::livy::access::Right;
-use crate::dialects::livy::directory::{Directory, Keyed, Listed, Resource};
+use crate::dialects::livy::directory::{Directory, Resource};
 use crate::dialects::livy::idempotency::Key;
 use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::listed::{Keyed, Listed};
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::{Caller, LivyConfig};
 

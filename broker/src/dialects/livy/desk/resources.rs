@@ -13,7 +13,7 @@ use super::Desk;
 use super::run::{Begun, now};
 use super::waiting::PROMPT;
 use crate::dialects::livy::backend::{DriverFault, Phase};
-use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::resource::{Resource, Upload};
 use crate::dialects::livy::statement::{End, Intent, Statement};

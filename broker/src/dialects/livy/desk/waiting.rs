@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Desk;
 use super::run::now;
 use crate::dialects::livy::backend::Seat;
-use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 

@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::dialects::livy::backend::{Backend, DriverFault, Numbered, Phase, Seat};
-use crate::dialects::livy::directory::Listed;
 use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::recovery::Happened;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::statement::{End, Intent, Statement};

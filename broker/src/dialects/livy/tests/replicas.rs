@@ -7,8 +7,9 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::*;
-use crate::dialects::livy::directory::{Directory, Listed};
+use crate::dialects::livy::directory::Directory;
 use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::listed::Listed;
 
 /// livy#109, livy#111, livy#118
 #[tokio::test]
