@@ -141,11 +141,15 @@ async fn hear(driver: &Arc<Driver>, message: FromHost, drivers: &Arc<Drivers>) -
             port,
             jvm_pid,
             spark_version,
+            app_id,
+            ui_url,
         } => {
             let ready = Ready {
                 port,
                 jvm_pid,
                 spark_version,
+                app_id,
+                ui_url,
             };
             if driver.advance(Phase::Ready(ready)) {
                 drivers.became_ready(driver);

@@ -53,6 +53,12 @@ pub(crate) struct Ready {
     /// The JVM; for the place of a batch, the runner.
     pub(crate) jvm_pid: u32,
     pub(crate) spark_version: String,
+    /// Spark's id of the application; empty for the place of a batch.
+    #[serde(default)]
+    pub(crate) app_id: String,
+    /// Where its web pages are; empty without any.
+    #[serde(default)]
+    pub(crate) ui_url: String,
 }
 
 /// Why a driver host did not answer a call.

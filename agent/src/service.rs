@@ -50,6 +50,8 @@ impl AgentService {
             driver_id: driver.id.to_string(),
             connect_token: driver.connect_token.clone(),
             spark_version: ready.spark_version,
+            application_id: ready.app_id,
+            ui_url: ready.ui_url,
             pid: ready.jvm_pid,
             incarnation: self.drivers.lease().record().incarnation.to_string(),
         })

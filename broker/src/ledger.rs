@@ -4,6 +4,7 @@
 //! found by its id in any epoch and from any replica; an alias is kept as an operation is. All are written in one transaction that compares the
 //! session's record: a broker that does not know that the session has moved cannot append to it (I1).
 
+mod outcome;
 mod sweep;
 mod tail;
 
@@ -22,13 +23,11 @@ use berth_store::{Compare, Revision, StoreError, StoreRef, Txn};
 use bytes::Bytes;
 
 use crate::commit::{commit, get};
-use crate::dialects::connect::backend::{Ended, Intent, Refusal, Ticket};
+use crate::dialects::connect::backend::{Intent, Refusal, Ticket};
 use tail::Tail;
 
 /// Payloads up to this size are in their record.
 const INLINE_BYTES: usize = 32 << 10;
-/// Answers up to this size are kept for a client that asks again.
-const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Appends that lose a race against another one of the same session try again so often.
 const MAX_RACES: u32 = 16;
 /// Entries read at once.
@@ -68,11 +67,38 @@ impl Ledger {
         revision: Revision,
         intent: Intent,
     ) -> Result<Ticket, Refusal> {
+        self.append((session, epoch, revision), intent, false).await
+    }
+
+    /// As [`Ledger::begin`] for what waits for a driver: it is not given to one before it is claimed.
+    ///
+    /// # Errors
+    /// As [`Ledger::begin`].
+    pub async fn enlist(
+        &self,
+        session: SessionId,
+        epoch: Epoch,
+        revision: Revision,
+        intent: Intent,
+    ) -> Result<Ticket, Refusal> {
+        self.append((session, epoch, revision), intent, true).await
+    }
+
+    async fn append(
+        &self,
+        (session, epoch, revision): (SessionId, Epoch, Revision),
+        intent: Intent,
+        waits: bool,
+    ) -> Result<Ticket, Refusal> {
         let payload = self.keep(intent.payload.clone()).await?;
         for _ in 0..MAX_RACES {
             let tail = self.tail_with_room(session).await?;
             let seq = tail.seq + 1;
-            let entry = entry(session, seq, epoch, &intent, payload.clone()).encode();
+            let entry = LineageEntry {
+                waits,
+                ..entry(session, seq, epoch, &intent, payload.clone())
+            };
+            let entry = entry.encode();
             let key = keys::lineage(session, seq);
             let operation = keys::operation(session, &intent.operation);
             let mut txn = Txn::new()
@@ -132,78 +158,6 @@ impl Ledger {
             });
         }
         Ok(())
-    }
-
-    /// Writes the outcome of an intent, unless it has one already.
-    ///
-    /// # Errors
-    /// `Unavailable`; `Closed` when the session's lineage is gone.
-    pub async fn finish(&self, ticket: &Ticket, ended: Ended) -> Result<(), Refusal> {
-        let outcome = self.outcome(ended).await?;
-        let conclude = |entry: LineageEntry| entry.conclude(outcome.clone());
-        self.change(ticket.session, ticket.seq, conclude).await.map(drop)
-    }
-
-    /// Writes the outcome of an intent, unless it has one already or has left the epoch. True if this did it.
-    ///
-    /// # Errors
-    /// As [`Ledger::finish`].
-    pub async fn give_up(&self, ticket: &Ticket, epoch: Epoch, ended: Ended) -> Result<bool, Refusal> {
-        let outcome = self.outcome(ended).await?;
-        let conclude = |entry: LineageEntry| {
-            let is_there = entry.epoch == epoch;
-            is_there.then(|| entry.conclude(outcome.clone())).flatten()
-        };
-        self.change(ticket.session, ticket.seq, conclude).await
-    }
-
-    /// Moves an intent that surely did not begin to another epoch. False if somebody else has settled it.
-    ///
-    /// # Errors
-    /// As [`Ledger::finish`].
-    pub async fn carry(&self, session: SessionId, seq: u64, from: Epoch, to: Epoch) -> Result<bool, Refusal> {
-        self.change(session, seq, |entry| entry.carry(from, to)).await
-    }
-
-    /// Changes an entry unless `next` says that there is nothing to change.
-    async fn change(
-        &self,
-        session: SessionId,
-        seq: u64,
-        next: impl Fn(LineageEntry) -> Option<LineageEntry>,
-    ) -> Result<bool, Refusal> {
-        let key = keys::lineage(session, seq);
-        for _ in 0..MAX_RACES {
-            let stored = get(&self.store, &key).await.map_err(unavailable)?;
-            let stored = stored.ok_or(Refusal::Closed)?;
-            let entry = LineageEntry::decode(&key, &stored.value).map_err(unavailable)?;
-            let Some(entry) = next(entry) else {
-                return Ok(false);
-            };
-            let entry = entry.encode();
-            let txn = Txn::new()
-                .when(Compare::ModRevision(key.clone(), stored.mod_revision))
-                .put(&key, entry.clone());
-            let changed = commit(&self.store, txn, (&key, &entry)).await;
-            if changed.map_err(not_written)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Err(unavailable("an outcome is being written by others; try again"))
-    }
-
-    async fn outcome(&self, ended: Ended) -> Result<Outcome, Refusal> {
-        Ok(match ended {
-            Ended::Succeeded(Some(answer)) if answer.len() <= MAX_ANSWER_BYTES => Outcome::Succeeded {
-                answer: Some(self.keep(answer).await?),
-            },
-            Ended::Succeeded(_) => Outcome::Succeeded { answer: None },
-            Ended::Failed(status) => Outcome::Failed {
-                code: status.code().into(),
-                message: status.message().to_owned(),
-                details: BASE64.encode(status.details()),
-            },
-        })
     }
 
     /// What is written down of an operation.
@@ -337,6 +291,7 @@ fn entry(session: SessionId, seq: u64, epoch: Epoch, intent: &Intent, payload: P
         blobs: intent.blobs.clone(),
         fingerprint: intent.fingerprint,
         outcome: Outcome::Unknown,
+        waits: false,
         at: unix_millis(),
     }
 }

@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::ids::{DriverId, Epoch, NodeId, SessionId};
-use berth_core::record::{Dialect, NodeRecord, Placement, SessionRecord, SessionState, Work};
+use berth_core::record::{Application, Dialect, NodeRecord, Placement, SessionRecord, SessionState, Work};
 use berth_core::session::{Fence, fence};
 use berth_proto::agent as api;
 use berth_proto::agent::reserve_reply::refused::Reason;
 use berth_proto::agent::reserve_reply::{Is, Refused};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::dialects::connect::backend::{Refusal, Route};
@@ -26,7 +27,7 @@ use crate::dialects::livy::recovery::LOST;
 use crate::dialects::livy::replay::Policy;
 use crate::fleet::Fleet;
 use crate::ledger::{Ledger, unavailable};
-use choose::Choice;
+use choose::{Choice, has_own_start};
 use code::Poison;
 
 /// How long to wait before looking for room, or for the end of a lease, again.
@@ -37,6 +38,8 @@ const START_DEADLINE: Duration = Duration::from_secs(120);
 const FENCE_DEADLINE: Duration = Duration::from_secs(15);
 /// A client that finds no room should ask again after this time.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// A session whose own confs and files its driver starts with is given up when it has not come up so often.
+const MAX_FAILED_STARTS: u32 = 2;
 
 /// A driver that is ready for a session, with what was rebuilt on it.
 pub(crate) struct Prepared {
@@ -50,6 +53,8 @@ pub(crate) struct Prepared {
 enum Miss {
     /// Another try may do; the node should not be tried again at once.
     Again(String),
+    /// The driver did not come up. Another try may do, on another node too.
+    Failed(String),
     /// The epoch was used on a node, and is over there now. Another try needs the next one.
     Spent(String),
     /// No try will do.
@@ -100,11 +105,13 @@ impl Placer {
         }
     }
 
-    /// Prepares a driver for the record's epoch, which this broker is placing.
+    /// Prepares a driver for the record's epoch, which this broker is placing. With `over` it is given up at once, and
+    /// what was started ends.
     pub(crate) async fn prepare(
         &self,
         record: &Arc<SessionRecord>,
         until: Instant,
+        over: &CancellationToken,
     ) -> Result<Prepared, Unprepared> {
         if let SessionState::Placing { from: Some(from), .. } = &record.state {
             self.fence(record, from, until)
@@ -122,22 +129,32 @@ impl Placer {
             );
             return Err(Unprepared::Refused(Refusal::Denied { reason }));
         }
-        let mut tried = BTreeSet::new();
+        let (mut tried, mut failed) = (BTreeSet::new(), 0);
         loop {
-            let missed = match self.attempt(record, &tried).await {
+            let (node, missed) = match self.attempt(record, &tried, over).await {
                 Ok(prepared) => return Ok(prepared),
                 Err((_, Miss::Never(refusal))) => return Err(Unprepared::Refused(refusal)),
                 Err((_, Miss::Spent(reason))) => return Err(Unprepared::Spent(reason)),
-                Err((node, Miss::Again(reason))) => {
-                    tracing::info!(session.id = %record.id, epoch = %record.epoch, reason, "no driver yet");
-                    match node {
-                        Some(node) => drop(tried.insert(node)),
-                        // None is left that was not tried: they may have room by now.
-                        None => tried.clear(),
-                    }
-                    reason
+                Err((_, Miss::Failed(reason)))
+                    if failed + 1 >= MAX_FAILED_STARTS && has_own_start(record) =>
+                {
+                    return Err(Unprepared::Refused(Refusal::Denied { reason }));
                 }
+                Err((node, Miss::Failed(reason))) => {
+                    failed += 1;
+                    (node, reason)
+                }
+                Err((node, Miss::Again(reason))) => (node, reason),
             };
+            tracing::info!(session.id = %record.id, epoch = %record.epoch, reason = missed, "no driver yet");
+            match node {
+                Some(node) => drop(tried.insert(node)),
+                // None is left that was not tried: they may have room by now.
+                None => tried.clear(),
+            }
+            if over.is_cancelled() {
+                return Err(Unprepared::Refused(Refusal::Closed));
+            }
             if Instant::now() + PAUSE > until {
                 return Err(Unprepared::Refused(Refusal::NoCapacity {
                     reason: missed,
@@ -180,10 +197,12 @@ impl Placer {
         &self,
         record: &Arc<SessionRecord>,
         tried: &BTreeSet<NodeId>,
+        over: &CancellationToken,
     ) -> Result<Prepared, (Option<NodeId>, Miss)> {
         let choice = self.choose(record, tried).map_err(|miss| (None, miss))?;
         let (node, id) = (choice.node.clone(), choice.node.id.clone());
-        let prepared = async {
+        // On the heap: the futures of all who wait for a placing hold it.
+        let prepared = Box::pin(async {
             let reserving = tracing::info_span!("reserve", node.id = %id);
             let endpoint = self.reserve(record, &choice).instrument(reserving).await?;
             self.rebuild(record, &choice, &endpoint)
@@ -191,14 +210,15 @@ impl Placer {
                 .await
                 .map_err(|miss| match miss {
                     Miss::Again(reason) => Miss::Spent(reason),
-                    Miss::Spent(_) | Miss::Never(_) => miss,
+                    Miss::Failed(_) | Miss::Spent(_) | Miss::Never(_) => miss,
                 })
+        });
+        let missed = match over.run_until_cancelled(prepared).await {
+            Some(Ok(prepared)) => return Ok(prepared),
+            Some(Err(missed)) => missed,
+            None => Miss::Never(Refusal::Closed),
         };
-        let missed = match prepared.await {
-            Ok(prepared) => return Ok(prepared),
-            Err(missed) => missed,
-        };
-        if !matches!(missed, Miss::Again(_)) {
+        if !matches!(missed, Miss::Again(_) | Miss::Failed(_)) {
             self.end(record, &node, false).await;
         }
         Err((Some(id), missed))
@@ -264,6 +284,7 @@ impl Placer {
                 match refused.reason() {
                     // The agent remembers an older session of this id: its epochs are over.
                     Reason::StaleEpoch => Err(Miss::Spent(said)),
+                    Reason::StartFailed => Err(Miss::Failed(said)),
                     _ => Err(Miss::Again(said)),
                 }
             }
@@ -297,6 +318,7 @@ impl Placer {
             incarnation: node.incarnation,
             driver: driver.map_err(|error| Miss::Never(unavailable(error)))?,
             server_session_id: made.server_session_id.clone(),
+            application: application(endpoint),
         };
         Ok(Prepared {
             node: node.clone(),
@@ -328,6 +350,15 @@ impl Placer {
             over: self.fleet.presence(node),
         })
     }
+}
+
+/// The driver as an application. The place of a batch is none, and an older agent does not tell.
+fn application(endpoint: &api::Endpoint) -> Option<Application> {
+    let told = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Some(Application {
+        id: told(&endpoint.application_id)?,
+        ui_url: told(&endpoint.ui_url),
+    })
 }
 
 fn describe(choice: &Choice, made: &Made) -> String {

@@ -52,6 +52,19 @@ struct Read {
     revision: Revision,
 }
 
+/// A session is being placed for as long as this is there.
+struct Placing<'a> {
+    sessions: &'a Sessions,
+    id: SessionId,
+    token: CancellationToken,
+}
+
+impl Drop for Placing<'_> {
+    fn drop(&mut self) {
+        lock(&self.sessions.placings).remove(&self.id);
+    }
+}
+
 /// The sessions of the cluster, from this broker's place.
 #[derive(Debug)]
 pub struct Sessions {
@@ -66,6 +79,8 @@ pub struct Sessions {
     served: Mutex<BTreeMap<SessionId, Served>>,
     /// The epoch of each served session, and what ends calls that wait there.
     places: Mutex<BTreeMap<SessionId, (Epoch, CancellationToken)>>,
+    /// What ends the placing of each session that is being placed.
+    placings: Mutex<BTreeMap<SessionId, CancellationToken>>,
     table: Table,
     touches: Touches,
     /// One recovery, opening or closing at a time for each session.
@@ -97,6 +112,7 @@ impl Sessions {
             placer,
             served,
             places: Mutex::default(),
+            placings: Mutex::default(),
             table: Table::default(),
             touches: Touches::default(),
             locks,
@@ -117,6 +133,9 @@ impl Sessions {
     /// Forgets where a session is, if the store has it in another epoch or state since. Called for each change there.
     pub fn on_change(&self, record: &SessionRecord, revision: Revision) {
         self.table.put(record);
+        if matches!(record.state, SessionState::Closed { .. }) {
+            self.end_placing(record.id);
+        }
         let mut served = lock(&self.served);
         let moved = |known: &Served| {
             let left = !matches!(record.state, SessionState::Active { .. }) && known.revision < revision;
@@ -169,8 +188,32 @@ impl Sessions {
     /// Forgets a session whose record is gone.
     pub fn on_delete(&self, id: SessionId) {
         self.table.remove(id);
+        self.end_placing(id);
+        self.forget(id);
+    }
+
+    /// Forgets where a session is.
+    fn forget(&self, id: SessionId) {
         lock(&self.served).remove(&id);
         self.leave_for(id, None);
+    }
+
+    /// Notes that a session is being placed; whoever closes it meanwhile cancels the token.
+    fn placing(&self, id: SessionId) -> Placing<'_> {
+        let token = CancellationToken::new();
+        lock(&self.placings).insert(id, token.clone());
+        Placing {
+            sessions: self,
+            id,
+            token,
+        }
+    }
+
+    /// Has a session not be placed any more.
+    fn end_placing(&self, id: SessionId) {
+        if let Some(token) = lock(&self.placings).get(&id) {
+            token.cancel();
+        }
     }
 
     fn served(&self, id: SessionId) -> Option<Served> {

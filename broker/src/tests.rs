@@ -195,6 +195,7 @@ fn conf_set(session: SessionId, seq: u64) -> LineageEntry {
         blobs: Vec::new(),
         fingerprint: 0,
         outcome: Outcome::Succeeded { answer: None },
+        waits: false,
         at: 0,
     }
 }

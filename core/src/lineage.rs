@@ -107,6 +107,9 @@ pub struct LineageEntry {
     pub fingerprint: u64,
     /// The outcome.
     pub outcome: Outcome,
+    /// True while it waits for a driver: it was given to none, and nobody gives it to one before this is cleared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
     /// When the intent was written.
     pub at: UnixMillis,
 }
@@ -135,5 +138,20 @@ impl LineageEntry {
     /// carries it on first, wins (I3).
     pub fn carry(self, from: Epoch, to: Epoch) -> Option<Self> {
         (self.outcome == Outcome::Unknown && self.epoch == from).then_some(Self { epoch: to, ..self })
+    }
+
+    /// The entry for the driver of the epoch `to`, or `None` if it does not wait for one any more. Of several brokers
+    /// one gives it to a driver; should that driver be lost, the others do not take it for one that did not begin (I3).
+    pub fn claim(self, to: Epoch) -> Option<Self> {
+        (self.outcome == Outcome::Unknown && self.waits).then_some(Self {
+            epoch: to,
+            waits: false,
+            ..self
+        })
+    }
+
+    /// The entry with its outcome, or `None` if it does not wait for a driver any more.
+    pub fn withdraw(self, outcome: Outcome) -> Option<Self> {
+        if self.waits { self.conclude(outcome) } else { None }
     }
 }

@@ -140,6 +140,19 @@ pub struct Placement {
     pub driver: DriverId,
     /// The server-side session id that this driver gave the upstream session; empty where the dialect has none.
     pub server_session_id: String,
+    /// The driver's application, as Spark names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<Application>,
+}
+
+/// A driver as an application of its Spark.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Application {
+    /// Its id: "local-...", "app-...", "application_...".
+    pub id: String,
+    /// Where its web pages are, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ui_url: Option<String>,
 }
 
 /// Why a session left its driver.

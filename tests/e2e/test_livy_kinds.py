@@ -76,8 +76,8 @@ def test_running_scala_is_cancelled_and_says_how_far_it_is(started):
 
 
 def test_statements_of_a_shared_session_say_their_kind(started):
-    """livy#57, #58, #59, #62, #65, #77, #78, #79, #82"""
-    livy = started(kind="shared")
+    """livy#57, #58, #59, #60, #62, #65, #77, #78, #79, #82"""
+    livy = started(kind="shared", conf={"livy.rsc.sql.num-rows": "1500"})
     assert livy.run("x = 1", kind="pyspark") == ""
     assert livy.run("print(x)\r\nprint(x)", kind="python") == "1\n1"
     assert livy.output(livy.submit("nothere", kind="pyspark"))["traceback"] == [
@@ -86,6 +86,8 @@ def test_statements_of_a_shared_session_say_their_kind(started):
     data = livy.run("select * from two order by id", kind="sql")["data"]["application/json"]
     assert data["schema"]["fields"] == [{"name": "id", "type": "long", "nullable": False, "metadata": {}}]
     assert data["data"] == [[0], [1]]
+    many = livy.run("select * from range(2000)", kind="sql")["data"]["application/json"]["data"]
+    assert (len(many), many[-1]) == (1500, [1499])
     bundle = livy.run("import matplotlib.pyplot as plt\nplt.plot([1])\n%matplot plt", kind="pyspark")["data"]
     assert list(bundle) == ["image/png"]
     output = livy.output(livy.submit("1+2", kind="r"))

@@ -2,10 +2,13 @@
 
 import base64
 import http.client
+import http.server
 import json
 import socket
+import threading
 import time
 import urllib.error
+from types import SimpleNamespace
 
 import pytest
 from berth_up import wait_until
@@ -18,6 +21,33 @@ def livy(up):
     session = LivySession(up.endpoints["livy"]).wait_idle()
     yield session
     session.close()
+
+
+@pytest.fixture
+def held():
+    """A file on the web that drivers start with: none of them starts while it is held back."""
+    file = SimpleNamespace(may_go=threading.Event(), asked=threading.Event())
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            file.asked.set()
+            file.may_go.wait()
+            self.send_response(200)
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            self.wfile.write(b"hello")
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server.handle_error = lambda *_: None  # Drivers end while they wait for it.
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    file.url = f"http://127.0.0.1:{server.server_port}/held.txt"
+    yield file
+    file.may_go.set()
+    server.shutdown()
+    server.server_close()
 
 
 class Caller:
@@ -120,15 +150,53 @@ def test_statements_wait_in_turn_and_say_when_they_ran(livy, tmp_path):
     assert livy.state() == "idle"
 
 
-def test_a_session_that_is_deleted_while_it_starts_leaves_nothing(up):
-    """livy#44: its confs want a driver of its own, which has to start"""
+def test_a_session_that_is_deleted_while_it_starts_leaves_nothing(up, held):
+    """livy#44: its file wants a driver of its own, which has to start; neither the start nor the end is waited for"""
+    up.wait_warm()
     before = {row["id"] for row in up.ask("drivers")}
-    session = LivySession(up.endpoints["livy"], conf={"spark.driver.memory": "700m"})
-    assert session.state() == "starting"
-    session.close()
-    assert not is_listed(Caller(up), session.id)
     made = lambda: [row for row in up.ask("drivers") if row["id"] not in before]  # noqa: E731
-    wait_until(lambda: all(row["state"] == "warm" for row in made()), 180, "a driver stays")
+    session = LivySession(up.endpoints["livy"], files=[held.url])
+    assert held.asked.wait(120), "no driver starts"
+    began = time.monotonic()
+    session.close()
+    assert time.monotonic() - began < 2, "the client waits for the driver"
+    assert not is_listed(Caller(up), session.id)
+    wait_until(lambda: not made(), 10, "a driver stays")
+
+
+def test_a_session_whose_file_is_not_there_is_dead(up, local_jobs):
+    """livy#45: its driver cannot start, and the log says why"""
+    session = LivySession(up.endpoints["livy"], files=[f"{local_jobs}/missing.txt"])
+    wait_until(lambda: session.state() == "dead", 120, "the session is not dead")
+    _, _, log = Caller(up)("GET", f"/sessions/{session.id}/log?size=-1")
+    assert "missing.txt" in log["log"][-1], log["log"]
+    session.close()
+
+
+def test_i2_a_statement_is_taken_while_there_is_no_driver(up, held, tmp_path):
+    """livy#113: the session's next driver has to start; statements are durable meanwhile, run in order, and once"""
+    target = tmp_path / "written"
+    held.may_go.set()
+    session = LivySession(up.endpoints["livy"], files=[held.url]).wait_idle()
+    assert session.run("x = 20") == ""
+    held.may_go.clear()
+    up.kill_driver(dialect="livy", client_id=str(session.id))
+    call, path = Caller(up), f"/sessions/{session.id}/statements"
+    codes = ["x += 1", f"with open({str(target)!r}, 'a') as out:\n    print('once', x, file=out)", "1 / 0", "x * 2"]
+    for number, code in enumerate(codes, 1):
+        began = time.monotonic()
+        status, _, taken = call("POST", path, {"code": code}, **{"Idempotency-Key": f"k{number}"})
+        assert (status, taken["id"], taken["state"]) == (201, number, "waiting")
+        assert call("GET", f"{path}/{number}")[2]["state"] == "waiting"
+        assert time.monotonic() - began < 5, "the client waits for the driver"
+    assert session.state() == "recovering"
+    call("POST", f"{path}/3/cancel", {})
+    held.may_go.set()
+    assert session.output(4)["data"] == {"text/plain": "42"}
+    assert session.ended(3)["state"] == "cancelled"
+    assert call("POST", path, {"code": codes[1]}, **{"Idempotency-Key": "k2"})[2]["id"] == 2
+    assert target.read_text() == "once 21\n"
+    session.close()
 
 
 def test_a_recovery_is_told(up, livy, tmp_path):
@@ -148,7 +216,8 @@ def test_a_recovery_is_told(up, livy, tmp_path):
     assert log["log"][0] == "stdout: " and "\nstderr: " in log["log"] and log["log"][-1].endswith(lost)
     assert len(log["log"]) == log["total"]
     _, _, shown = call("GET", f"/sessions/{livy.id}")
-    assert shown["appInfo"].keys() == {"driverLogUrl", "sparkUiUrl", "executorLogUrls"}
+    assert shown["appInfo"] == {"driverLogUrl": None, "sparkUiUrl": None, "executorLogUrls": None}
+    assert repr(shown["appId"]) == livy.run("sc.applicationId")
     status, headers, page = call("GET", f"/ui/session/{livy.id}")
     assert status == 200 and "script" not in headers["Content-Security-Policy"]
     assert lost in page and "x + 1" in page

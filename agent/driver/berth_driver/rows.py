@@ -7,21 +7,23 @@ import json
 
 from berth_driver.failure import Failure
 
-MAX_ROWS = 1000
+DEFAULT_ROWS = 1000
+# More are not asked for, whatever a session says: all of them are in memory at once.
+MAX_ROWS = 100_000
 MAX_CHARS = 4 << 20
 MAX_FRAMES = 200
 # Types whose values Python does not have: Spark writes them as text.
 AS_TEXT = ("IntervalType", "CalendarIntervalType", "GeometryType", "GeographyType")
 
 
-def run(spark, code):
-    """The MIME bundle of a statement of SQL."""
+def run(spark, code, most=DEFAULT_ROWS):
+    """The MIME bundle of a statement of SQL, with at most so many rows."""
     try:
         result = spark.sql(code)
         schema = result.schema
         kinds = [field.dataType for field in schema.fields]
         data, size = [], 0
-        for row in readable(result, kinds).take(MAX_ROWS):
+        for row in readable(result, kinds).take(min(most, MAX_ROWS)):
             data.append([cell(value, kind) for value, kind in zip(row, kinds)])
             size += len(repr(data[-1]))
             if size > MAX_CHARS:

@@ -76,8 +76,8 @@ class Runner:
         self.resources = resources.Resources(self.context, self.shells.scala, self.settings["scratch"])
         self.jobs = jobs.Jobs(session, self.settings["scratch"])
         signal.signal(signal.SIGINT, self.interrupted)
-        version = self.context.version
-        self.channel.send({"t": "ready", "port": port, "jvm_pid": jvm.pid, "spark_version": version})
+        self.channel.send({"t": "ready", "port": port, "jvm_pid": jvm.pid, "spark_version": self.context.version,
+                           "app_id": self.context.applicationId, "ui_url": self.context.uiWebUrl or ""})
 
     def interrupted(self, _signal, _frame):
         if self.window and self.running in self.cancelled:

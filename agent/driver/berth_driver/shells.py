@@ -1,5 +1,6 @@
 """The interpreters of a driver: one for each kind of code, around one Spark session."""
 
+import json
 import shutil
 import threading
 
@@ -23,6 +24,9 @@ class Shells:
             return self.scala.run(code)
         if kind == "sql":
             return rows.run(self.session, code)
+        if kind == "query":
+            query = json.loads(code)
+            return rows.run(self.session, query["sql"], query["rows"])
         if kind == "sparkr":
             raise no_r()
         if kind == "restore":

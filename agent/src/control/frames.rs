@@ -21,6 +21,10 @@ pub(crate) enum FromHost {
         port: u16,
         jvm_pid: u32,
         spark_version: String,
+        #[serde(default)]
+        app_id: String,
+        #[serde(default)]
+        ui_url: String,
     },
     Beat,
     /// A statement is next; it waits for `go`.

@@ -262,6 +262,9 @@ fn open_log(path: &Path) -> Result<File> {
 /// Where tables are that do not say where.
 const WAREHOUSE: &str = "spark.sql.warehouse.dir";
 
+/// Whether the driver has web pages.
+const UI: &str = "spark.ui.enabled";
+
 /// The confs of a driver; what Berth relies on comes last and wins.
 pub(crate) fn confs(
     config: &AgentConfig,
@@ -305,10 +308,12 @@ pub(crate) fn confs(
         ),
         ("spark.driver.host", "127.0.0.1".to_owned()),
         ("spark.driver.bindAddress", "127.0.0.1".to_owned()),
-        ("spark.ui.enabled", "false".to_owned()),
         ("spark.local.dir", scratch.display().to_string()),
     ];
     confs.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    // Its pages are for whoever reaches the port: the profile decides, not the session.
+    let ui = profile.confs.get(UI).cloned();
+    confs.insert(UI.to_owned(), ui.unwrap_or_else(|| "false".to_owned()));
     // A session cannot move it; a profile may, where several nodes share their tables.
     let warehouse = profile.confs.get(WAREHOUSE).cloned();
     let warehouse = warehouse.unwrap_or_else(|| config.warehouse().display().to_string());
@@ -357,17 +362,13 @@ mod tests {
             confs: BTreeMap::new(),
             archive: Some("/a.jsa".into()),
         };
-        let asked = [
-            ("spark.ui.enabled", "true"),
-            ("spark.driver.memory", "2g"),
-            ("spark.x", "y"),
-        ];
+        let asked = [(UI, "true"), ("spark.driver.memory", "2g"), ("spark.x", "y")];
         let asked = asked
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into();
         let id = DriverId::new(uuid::Uuid::new_v4());
         let confs = confs(&config, &profile, &asked, &node, Path::new("/t"), "secret", id);
-        assert_eq!(confs["spark.ui.enabled"], "false");
+        assert_eq!(confs[UI], "false");
         assert_eq!(confs["spark.driver.memory"], "2g");
         assert_eq!(confs["spark.x"], "y");
         let options = &confs["spark.driver.extraJavaOptions"];

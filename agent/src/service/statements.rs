@@ -13,8 +13,10 @@ use crate::statements::{Key, MAX_CODE_BYTES, StatementError};
 
 /// Longest wait of one call.
 const MAX_WAIT_MS: u32 = 60_000;
-/// What the driver host runs. `restore` gives variables back what a snapshot has.
-const KINDS: [&str; 7] = ["pyspark", "spark", "sql", "sparkr", "restore", "add", "job"];
+/// What the driver host runs. `query` is SQL with a limit of its own, `restore` gives variables back what a snapshot has.
+const KINDS: [&str; 8] = [
+    "pyspark", "spark", "sql", "query", "sparkr", "restore", "add", "job",
+];
 /// What the place of a batch runs.
 const BATCH: &str = "batch";
 

@@ -15,6 +15,7 @@ mod handlers;
 pub mod idempotency;
 pub mod job;
 pub mod kind;
+pub mod listed;
 pub mod paths;
 pub mod recovery;
 pub mod refusal;

@@ -10,7 +10,8 @@ use berth_store::{Compare, Txn};
 use super::Leader;
 use super::look::Held;
 use crate::dialects::connect::backend::{Backend, Refusal};
-use crate::dialects::livy::directory::{Directory, Resource, number_of};
+use crate::dialects::livy::directory::{Directory, Resource};
+use crate::dialects::livy::listed::number_of;
 use crate::ledger::unavailable;
 
 impl Leader {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use berth_core::ids::NodeId;
 use berth_core::placement::{Decision, place};
-use berth_core::record::{Dialect, NodeRecord, SessionRecord, Work};
+use berth_core::record::{Dialect, NodeRecord, SessionRecord, SessionState, Work};
 use berth_proto::agent::ShareLevel;
 
 use super::{Miss, Placer};
@@ -102,6 +102,13 @@ fn static_confs(record: &SessionRecord) -> HashMap<String, String> {
         Dialect::Livy => confs.map(|(name, value)| (name.clone(), value.clone())).collect(),
         Dialect::Connect | Dialect::Kyuubi | Dialect::Hs2 | Dialect::Native => HashMap::new(),
     }
+}
+
+/// True of a session that never had a driver, and whose driver starts with what its client asked for: if that does not
+/// come up, the request may be to blame.
+pub(super) fn has_own_start(record: &SessionRecord) -> bool {
+    let is_first = matches!(record.state, SessionState::Placing { from: None, .. });
+    is_first && !static_confs(record).is_empty()
 }
 
 fn session_confs(node: &Node, record: &SessionRecord) -> BTreeMap<String, String> {

@@ -102,8 +102,8 @@ impl Placer {
         }
         let why = match step {
             Step::Replay => {
-                let (kind, code) = (statement.intent.agent_kind(), statement.intent.code.as_str());
-                let ended = self.run(route, statement, (kind, code)).await?;
+                let (kind, code) = (statement.intent.agent_kind(), statement.intent.agent_code());
+                let ended = self.run(route, statement, (kind, &code)).await?;
                 return Ok(difference(statement, ended.as_ref()));
             }
             Step::HasEffects => "not run again, since it had outside effects",

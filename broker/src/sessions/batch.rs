@@ -18,7 +18,7 @@ use super::code::{refusal, statement_id, wanted};
 use crate::dialects::connect::backend as connect;
 use crate::dialects::livy::backend::Backend as Livy;
 use crate::dialects::livy::batches::backend::{Fault, Place, Places, Whereabouts};
-use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 use crate::fleet::Agent;
 

@@ -3,12 +3,14 @@
 use berth_core::admission::release;
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::keys;
-use berth_core::record::{CloseReason, NodeRecord, Record, SessionRecord, SessionState, UsageRecord};
+use berth_core::record::{
+    CloseReason, NodeRecord, Placement, Record, SessionRecord, SessionState, UsageRecord,
+};
 use berth_core::session::close;
 use berth_runtime::clock::unix_millis;
 use berth_store::{Compare, Op, Txn};
 
-use super::{Sessions, lock};
+use super::Sessions;
 use crate::commit::{commit, get};
 use crate::dialects::connect::backend::Refusal;
 use crate::ledger::unavailable;
@@ -43,8 +45,8 @@ impl Sessions {
         if closed.map_err(unavailable)?.is_none() {
             return Ok(false);
         }
-        lock(&self.served).remove(&id);
-        self.leave_for(id, None);
+        self.end_placing(id);
+        self.forget(id);
         self.ledger.forget(id);
         tracing::info!(session.id = %id, ?reason, "session closed");
         self.give_driver_back(&read.record).await;
@@ -57,9 +59,22 @@ impl Sessions {
     }
 
     async fn give_driver_back(&self, record: &SessionRecord) {
-        let SessionState::Active { placement, .. } = &record.state else {
-            return;
-        };
+        match &record.state {
+            SessionState::Active { placement, .. } => self.end_at(record, placement).await,
+            // Its driver may be there still. Who has closed the session does not wait for that.
+            SessionState::Placing { from: Some(from), .. } => {
+                let (me, record, from) = (self.me.upgrade(), record.clone(), from.clone());
+                self.tasks.spawn("give back", async move {
+                    if let Some(me) = me {
+                        me.end_at(&record, &from).await;
+                    }
+                });
+            }
+            SessionState::Placing { from: None, .. } | SessionState::Closed { .. } => {}
+        }
+    }
+
+    async fn end_at(&self, record: &SessionRecord, placement: &Placement) {
         match self.fleet.node(&placement.node).await {
             Ok(Some(node)) => self.placer.end(record, &node, true).await,
             // A node without its lease has ended its drivers.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use berth_core::confs;
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::lineage::{LineageEntry, Outcome};
-use berth_core::record::{Cause, CloseReason, Dialect, SessionState, Work};
+use berth_core::record::{Application, Cause, CloseReason, Dialect, SessionState, Work};
 use berth_proto::agent as api;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -22,9 +22,9 @@ use super::ask::Fault;
 use crate::dialects::connect::backend as connect;
 use crate::dialects::connect::backend::{Backend as _, Ended, Refusal as Refused, Route, Ticket, Wanted};
 use crate::dialects::livy::backend::{Backend, DriverFault, Numbered, Phase, Seat};
-use crate::dialects::livy::directory::Listed;
 use crate::dialects::livy::files::{self, Given};
 use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::recovery::Happened;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::replay::Policy;
@@ -65,6 +65,7 @@ pub(crate) async fn read_statement(ledger: &Ledger, entry: &LineageEntry) -> Res
         number,
         epoch: entry.epoch,
         intent,
+        waits: entry.waits && end.is_none(),
         end,
     })
 }
@@ -189,6 +190,14 @@ impl Backend for Sessions {
         })
     }
 
+    async fn application(&self, session: SessionId) -> Result<Option<Application>, Refusal> {
+        let record = connect::Backend::record(self, session).await.map_err(refusal)?;
+        Ok(match record.map(|record| record.state.clone()) {
+            Some(SessionState::Active { placement, .. }) => placement.application,
+            Some(SessionState::Placing { .. } | SessionState::Closed { .. }) | None => None,
+        })
+    }
+
     async fn lost(&self, seat: Seat) -> Result<Seat, Refusal> {
         let route = match self.seated(seat) {
             Ok(route) => connect::Backend::lost(self, &route, Cause::DriverLost).await,
@@ -243,8 +252,35 @@ impl Backend for Sessions {
         Ok(happened.collect())
     }
 
-    async fn enlist(&self, session: SessionId, intent: &Intent) -> Result<(Numbered, Epoch), Refusal> {
-        self.enlisted(session, intent).await.map_err(refusal)
+    async fn enlist(
+        &self,
+        session: SessionId,
+        operation: Uuid,
+        intent: &Intent,
+    ) -> Result<Option<(Numbered, Epoch)>, Refusal> {
+        match self.enlisted(session, operation, intent).await {
+            Ok(enlisted) => Ok(Some(enlisted)),
+            Err(Refused::Duplicate { .. }) => Ok(None),
+            Err(refused) => Err(refusal(refused)),
+        }
+    }
+
+    async fn waiting(&self, session: SessionId) -> Result<Vec<Statement>, Refusal> {
+        let entries = self.ledger.entries(session).await.map_err(refusal)?;
+        let waits = |entry: &&LineageEntry| entry.waits && entry.outcome == Outcome::Unknown;
+        let read = entries.iter().filter(waits);
+        let read = read.map(|entry| read_statement(&self.ledger, entry));
+        try_join_all(read).await.map_err(refusal)
+    }
+
+    async fn claim(&self, seat: Seat, id: u64) -> Result<bool, Refusal> {
+        let claimed = self.ledger.claim(seat.session, id + 1, seat.epoch).await;
+        claimed.map_err(refusal)
+    }
+
+    async fn withdraw(&self, session: SessionId, id: u64, end: &End) -> Result<bool, Refusal> {
+        let (ticket, ended) = concluded(session, id, end)?;
+        self.ledger.withdraw(&ticket, ended).await.map_err(refusal)
     }
 
     async fn keep(&self, piece: Bytes) -> Result<String, Refusal> {
@@ -302,7 +338,7 @@ impl Backend for Sessions {
             epoch: seat.epoch.get(),
             statement_id: statement_id(id),
             kind: intent.agent_kind().to_owned(),
-            code: intent.code.clone(),
+            code: intent.agent_code().into_owned(),
         };
         if let Some(file) = Resource::of(intent).and_then(Resource::upload) {
             self.put(seat, &file).await?;

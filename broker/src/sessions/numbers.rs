@@ -98,10 +98,11 @@ impl Sessions {
         Ok(next)
     }
 
-    /// As [`Sessions::append`], whether the session has a driver or waits for one.
+    /// As [`Sessions::append`], of what waits for the session's driver.
     pub(super) async fn enlisted(
         &self,
         session: SessionId,
+        operation: Uuid,
         intent: &Intent,
     ) -> Result<(Numbered, Epoch), Refused> {
         let mut tries = 0;
@@ -111,8 +112,8 @@ impl Sessions {
                 return Err(Refused::Closed);
             }
             let (epoch, revision) = (read.record.epoch, read.revision);
-            let begun = self.append(session, Uuid::now_v7(), intent, |asked| {
-                self.ledger.begin(session, epoch, revision, asked)
+            let begun = self.append(session, operation, intent, |asked| {
+                self.ledger.enlist(session, epoch, revision, asked)
             });
             match begun.await {
                 // Its record changes while it is placed; nothing was written then.

@@ -10,6 +10,7 @@ use berth_core::session::{leave, let_go, placed, take_over};
 use berth_proto::agent as api;
 use berth_runtime::clock::unix_millis;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{Read, Sessions, lock, stopping};
@@ -67,6 +68,8 @@ impl Sessions {
     ) -> Result<Route, Refusal> {
         let until = Instant::now() + Duration::from_secs(self.config.hold_seconds);
         let mut force = force;
+        // Made before the record is read: who closes the session later than that ends the placing.
+        let over = self.placing(id);
         while Instant::now() < until {
             let Some(read) = self.read(id).await? else {
                 self.create(wanted.ok_or(Refusal::Closed)?).await?;
@@ -82,7 +85,7 @@ impl Sessions {
                     let cause = cause.map_or("new", Cause::as_str);
                     let span =
                         tracing::info_span!("place", session.id = %id, epoch = %read.record.epoch, cause);
-                    self.place(&read, until).instrument(span).await?
+                    self.place(&read, until, &over.token).instrument(span).await?
                 }
                 SessionState::Placing { broker, .. } => {
                     self.wait_or_take_over(&read, &broker).await?;
@@ -167,11 +170,16 @@ impl Sessions {
         })
     }
 
-    async fn place(&self, read: &Read, until: Instant) -> Result<Option<Route>, Refusal> {
+    async fn place(
+        &self,
+        read: &Read,
+        until: Instant,
+        over: &CancellationToken,
+    ) -> Result<Option<Route>, Refusal> {
         let started = Instant::now();
         let record = SessionRecord::clone(&read.record);
         let epoch = record.epoch;
-        let prepared = match self.placer.prepare(&read.record, until).await {
+        let prepared = match self.placer.prepare(&read.record, until, over).await {
             Ok(prepared) => prepared,
             Err(Unprepared::Refused(refusal)) => {
                 self.let_go(read).await;
@@ -202,7 +210,12 @@ impl Sessions {
             record: Arc::clone(&active.record),
             ..prepared.route
         };
-        Ok(Some(self.serve(route, active.revision)))
+        let route = self.serve(route, active.revision);
+        if over.is_cancelled() {
+            // It was closed in the meantime, perhaps before it was remembered here.
+            self.forget(active.record.id);
+        }
+        Ok(Some(route))
     }
 
     /// Leaves a session that could not be placed to whoever is asked for it next. Best effort: when this broker is

@@ -72,6 +72,7 @@ mod tests {
             blobs: Vec::new(),
             fingerprint: 0,
             outcome,
+            waits: false,
             at: 0,
         }
     }
@@ -142,6 +143,22 @@ mod tests {
         assert_eq!(carried.epoch, next);
         assert_eq!(carried.carry(first, next), None);
         assert_eq!(entry(1, Class::Write, succeeded(), "").carry(first, next), None);
+    }
+
+    #[test]
+    fn i3_what_waits_is_given_to_one_driver_by_one_broker() {
+        let (first, next) = (Epoch::INITIAL, Epoch::INITIAL.next());
+        let waiting = || LineageEntry {
+            waits: true,
+            ..entry(1, Class::Write, Outcome::Unknown, "")
+        };
+        let claimed = waiting().claim(first).unwrap();
+        assert_eq!(claimed.epoch, first);
+        // The epoch is the same, but it was given away: neither can it be taken to another driver, nor taken back.
+        assert_eq!(claimed.clone().claim(next), None);
+        assert_eq!(claimed.withdraw(failed()), None);
+        let withdrawn = waiting().withdraw(failed()).unwrap();
+        assert_eq!(withdrawn.claim(first), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ fn placement(n: u8) -> Placement {
         incarnation: NodeIncarnation::new(Uuid::from_u128(u128::from(n))),
         driver: DriverId::new(Uuid::from_u128(100 + u128::from(n))),
         server_session_id: String::new(),
+        application: None,
     }
 }
 

@@ -167,6 +167,7 @@ impl World {
             incarnation: agent.incarnation,
             driver: agent.drivers[&record.id].id,
             server_session_id: String::new(),
+            application: None,
         };
         // The answer may get lost. Then something may run for this epoch, and another node is asked for the next one.
         if self.faulty && self.random.one_in(8) {

@@ -187,6 +187,8 @@ impl Node {
             driver_id,
             connect_token: "stub".to_owned(),
             spark_version: "4.3.0".to_owned(),
+            application_id: String::new(),
+            ui_url: String::new(),
             pid: 1,
             incarnation: self.incarnation.to_string(),
         }

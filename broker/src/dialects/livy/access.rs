@@ -90,6 +90,15 @@ impl LivyConfig {
             None => Ok(None),
         }
     }
+
+    /// Whom something new runs as: the user that the call names, else the one that its body does, else the caller.
+    ///
+    /// # Errors
+    /// [`Refusal::Impersonation`].
+    pub fn runs_as(&self, caller: &Caller, asked: Option<&str>) -> Result<Option<String>, Refusal> {
+        let wanted = caller.acts_for.as_deref().or(asked);
+        self.acts_for(&caller.user, wanted.or(Some(&caller.user)))
+    }
 }
 
 #[derive(Debug, Deserialize)]

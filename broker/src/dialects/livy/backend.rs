@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId};
+use berth_core::record::Application;
 use berth_proto::agent::Statement as Reported;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::directory::Listed;
 use super::kind::Kind;
+use super::listed::Listed;
 use super::recovery::Happened;
 use super::refusal::Refusal;
 use super::statement::{End, Intent, Statement};
@@ -90,6 +91,12 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// [`Refusal::Unavailable`].
     async fn phase(&self, session: SessionId) -> Result<Phase, Refusal>;
 
+    /// The application that a session's driver is; `None` while it has none.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn application(&self, session: SessionId) -> Result<Option<Application>, Refusal>;
+
     /// Reports that a place is gone and waits, bounded, for the next one.
     ///
     /// # Errors
@@ -126,11 +133,35 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// [`Refusal::Unavailable`].
     async fn history(&self, session: SessionId) -> Result<Vec<Happened>, Refusal>;
 
-    /// Makes durable what can wait for the session's driver, in the epoch that is told. It is not started.
+    /// As [`Backend::begin`], whether the session has a driver or not, in the epoch that is told. It waits, and must
+    /// be claimed before it is given to a driver.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`]: nothing will run.
-    async fn enlist(&self, session: SessionId, intent: &Intent) -> Result<(Numbered, Epoch), Refusal>;
+    async fn enlist(
+        &self,
+        session: SessionId,
+        operation: Uuid,
+        intent: &Intent,
+    ) -> Result<Option<(Numbered, Epoch)>, Refusal>;
+
+    /// What waits for the session's driver, in order.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn waiting(&self, session: SessionId) -> Result<Vec<Statement>, Refusal>;
+
+    /// Claims what waits for a seat. False if it does not wait any more.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn claim(&self, seat: Seat, id: u64) -> Result<bool, Refusal>;
+
+    /// Makes the end of what waits durable. False if it does not wait any more.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn withdraw(&self, session: SessionId, id: u64, end: &End) -> Result<bool, Refusal>;
 
     /// Keeps a piece of a file that an intent will name, and gives its hash.
     ///

@@ -131,7 +131,7 @@ pub(super) fn router(batches: Arc<Batches>) -> Router {
 }
 
 /// Livy's batch object: exactly these keys.
-fn shown(listed: &super::directory::Listed, batch: &Batch, log: &[String]) -> Value {
+fn shown(listed: &super::listed::Listed, batch: &Batch, log: &[String]) -> Value {
     let owner = (!listed.owner.is_empty()).then_some(&listed.owner);
     json!({
         "id": listed.number,

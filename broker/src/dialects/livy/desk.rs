@@ -1,22 +1,26 @@
-//! What the calls do: sessions here, statements in [`run`], resources and jobs in [`resources`].
+//! What the calls do: sessions here, statements in [`run`] and [`look`], resources and jobs in [`resources`],
+//! what has no driver yet in [`waiting`].
 
+mod look;
 mod resources;
 mod run;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_core::ids::SessionId;
-use berth_core::record::FORMAT;
+use berth_core::record::{Application, FORMAT};
 use berth_runtime::tasks::Tasks;
 use berth_store::StoreRef;
 use uuid::Uuid;
 
 use super::access::Right;
 use super::backend::{Backend, Phase, Seat};
-use super::directory::{Directory, Keyed, Listed};
+use super::directory::Directory;
 use super::idempotency::Key;
 use super::kind::Kind;
+use super::listed::{Keyed, Listed};
 use super::recovery::Recovery;
 use super::refusal::Refusal;
 use super::request::NewSession;
@@ -26,6 +30,25 @@ pub(super) use resources::PIECE_BYTES;
 
 /// Sessions whose statements start in turn. Two sessions may share a turn; it is held for one call of an agent.
 const TURNS: usize = 256;
+
+/// How a session is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Now {
+    /// Livy's word for it.
+    pub state: &'static str,
+    /// Its driver's application, while it has one.
+    pub application: Option<Application>,
+}
+
+impl Now {
+    /// A session that was entered just now.
+    pub const fn starting() -> Self {
+        Self {
+            state: "starting",
+            application: None,
+        }
+    }
+}
 
 /// The dialect's work, for all connections.
 #[derive(Debug)]
@@ -38,6 +61,8 @@ pub struct Desk {
     turns: Vec<tokio::sync::Mutex<()>>,
     /// Statements whose end a task of this desk waits for.
     followed: Mutex<BTreeSet<(SessionId, u64)>>,
+    /// Statements that wait for a driver.
+    waiting: Mutex<waiting::Waiting>,
 }
 
 impl Desk {
@@ -50,6 +75,7 @@ impl Desk {
             tasks,
             placing: Mutex::default(),
             followed: Mutex::default(),
+            waiting: Mutex::default(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
         }
     }
@@ -72,9 +98,7 @@ impl Desk {
     ) -> Result<(Listed, bool), Refusal> {
         request.check()?;
         let kind = request.kind.as_deref().map_or(Ok(Kind::Shared), str::parse)?;
-        let wanted = caller.acts_for.as_deref().or(request.proxy_user.as_deref());
-        let wanted = wanted.or(Some(&caller.user));
-        let proxy_user = self.config.acts_for(&caller.user, wanted)?;
+        let proxy_user = self.config.runs_as(&caller, request.proxy_user.as_deref())?;
         let key = key.map(|key| Keyed::of(key, &caller.user));
         let listed = Listed {
             format: FORMAT,
@@ -176,6 +200,19 @@ impl Desk {
         }
     }
 
+    /// How a session is, as [`Desk::state`], and its application.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn now(self: &Arc<Self>, listed: &Listed) -> Result<Now, Refusal> {
+        let state = self.state(listed).await?;
+        let application = match state {
+            "idle" | "busy" => self.backend.application(listed.session).await?,
+            _ => None,
+        };
+        Ok(Now { state, application })
+    }
+
     /// The log of the session's driver, and what became of the session.
     ///
     /// # Errors
@@ -207,16 +244,19 @@ impl Desk {
         // One that was not placed yet must not be placed by whoever looks at it next.
         self.directory
             .fail(listed.number, "the session was stopped")
-            .await
+            .await?;
+        self.backend.close(listed.session).await
     }
 
-    /// Ends a session and forgets its id and name.
+    /// Ends a session and forgets its id and name. It does not wait for a driver that is starting.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
     pub async fn delete(&self, listed: &Listed) -> Result<(), Refusal> {
         self.backend.close(listed.session).await?;
-        self.directory.remove(listed).await
+        self.directory.remove(listed).await?;
+        // It may have got its record meanwhile.
+        self.backend.close(listed.session).await
     }
 
     fn placing(&self) -> MutexGuard<'_, BTreeSet<u32>> {

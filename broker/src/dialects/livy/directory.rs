@@ -4,24 +4,20 @@
 //! replica. The entry is what makes a session durable before its client hears the id: it holds the request, so that
 //! whichever broker is asked next can go on with a start that its first broker did not finish.
 
+mod entries;
+
 use std::sync::Arc;
 
-use berth_core::ids::{SessionId, TenantId};
+use berth_core::ids::SessionId;
 use berth_core::keys;
 use berth_core::record::{FORMAT, Record, RecordError, Work};
 use berth_store::{Compare, Entry, Revision, StoreError, StoreRef, Txn, TxnOutcome};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
-use uuid::Uuid;
 
-use super::batches::Batch;
-use super::idempotency::Key;
-use super::kind::Kind;
+use super::listed::{Listed, number_of};
 use super::refusal::Refusal;
-use super::request::NewSession;
 
-/// Before the number in the client id of a batch.
-const BATCH: &str = "batch-";
 const MAX_TRIES: u32 = 32;
 const PAGE: usize = 500;
 
@@ -42,152 +38,12 @@ impl Resource {
             Work::Batch => Self::Batches,
         }
     }
-
-    /// Dialect part of the keys of entries; the number follows, zero-padded so that key order is creation order.
-    const fn ids(self) -> &'static str {
-        match self {
-            Self::Sessions => "livy",
-            Self::Batches => "livy-batch",
-        }
-    }
-
-    /// Dialect part of the keys of names.
-    const fn names(self) -> &'static str {
-        match self {
-            Self::Sessions => "livy-name",
-            Self::Batches => "livy-batch-name",
-        }
-    }
-
-    fn id_key(self, number: u32) -> String {
-        keys::alias(self.ids(), &format!("{number:010}"))
-    }
-
-    fn name_key(self, name: &str) -> String {
-        keys::alias(self.names(), name)
-    }
-
-    /// Dialect part of the keys of idempotency keys.
-    const fn keys(self) -> &'static str {
-        match self {
-            Self::Sessions => "livy-key",
-            Self::Batches => "livy-batch-key",
-        }
-    }
-
-    fn key_key(self, key: &Keyed) -> String {
-        keys::alias(self.keys(), &key.id.simple().to_string())
-    }
-
-    fn counter_key(self) -> String {
-        let counter = match self {
-            Self::Sessions => "livy-counter",
-            Self::Batches => "livy-batch-counter",
-        };
-        keys::alias(counter, "next")
-    }
-}
-
-/// A Livy session or batch as the directory knows it, under `aliases/livy/<number>` or `aliases/livy-batch/<number>`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listed {
-    /// Format number.
-    pub format: u16,
-    /// Livy's id.
-    pub number: u32,
-    /// Berth's id.
-    pub session: SessionId,
-    /// Who opened it; empty without authentication.
-    pub owner: String,
-    /// The owner's tenant; `None` for the default one.
-    #[serde(default)]
-    pub tenant: Option<TenantId>,
-    /// Whom it runs as, with impersonation; that user may use it too.
-    #[serde(default)]
-    pub proxy_user: Option<String>,
-    /// Its kind.
-    pub kind: Kind,
-    /// What its client asked for.
-    pub request: NewSession,
-    /// Why it is dead, if it could not be started or was stopped.
-    pub failed: Option<String>,
-    /// The key that its request had.
-    #[serde(default)]
-    pub key: Option<Keyed>,
-    /// Its application, if it is a batch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch: Option<Batch>,
-}
-
-/// What is kept of the key of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keyed {
-    /// Of its owner and the key.
-    pub id: Uuid,
-    /// Fingerprint of the request.
-    pub asked: u64,
-}
-
-impl Keyed {
-    /// What is kept of a key of `owner`.
-    pub fn of(key: &Key, owner: &str) -> Self {
-        Self {
-            id: key.id(owner),
-            asked: key.asked,
-        }
-    }
-}
-
-impl Listed {
-    /// When it was opened, in Unix milliseconds.
-    pub fn opened_at(&self) -> u64 {
-        let made_at = self.session.uuid().get_timestamp();
-        made_at.map_or(0, |at| {
-            let (seconds, nanos) = at.to_unix();
-            seconds * 1000 + u64::from(nanos) / 1_000_000
-        })
-    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Number {
     format: u16,
     number: u32,
-}
-
-impl Listed {
-    /// What its session is for.
-    pub fn work(&self) -> Work {
-        match self.batch {
-            Some(_) => Work::Batch,
-            None => Work::Session,
-        }
-    }
-
-    /// True when it has ended for good. Its name can be given to another.
-    fn is_over(&self) -> bool {
-        self.failed.is_some() || self.batch.as_ref().is_some_and(|batch| batch.end.is_some())
-    }
-
-    /// What its session's record calls it: the number of a session, `batch-` and the number of a batch.
-    pub fn client_id(&self) -> String {
-        match self.work() {
-            Work::Session => self.number.to_string(),
-            Work::Batch => format!("{BATCH}{}", self.number),
-        }
-    }
-}
-
-/// The number in a [`Listed::client_id`].
-pub fn number_of(client_id: &str) -> Option<u32> {
-    let number = client_id.strip_prefix(BATCH).unwrap_or(client_id);
-    number.parse().ok()
-}
-
-impl Record for Listed {
-    fn format(&self) -> u16 {
-        self.format
-    }
 }
 
 impl Record for Number {

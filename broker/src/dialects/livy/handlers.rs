@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use super::Caller;
 use super::access::Right;
-use super::desk::Desk;
-use super::directory::Listed;
+use super::desk::{Desk, Now};
 use super::idempotency::Key;
 use super::kind::Kind;
+use super::listed::Listed;
 use super::refusal::Refusal;
 use super::request::{Completion, NewSession, NewStatement, PAGE, Range, integer, read, slice};
 use super::statement::Intent;
@@ -64,8 +64,8 @@ pub(super) async fn list(State(desk): DeskState, by: By, Query(range): Query<Ran
     let total = all.len();
     let mut sessions = Vec::new();
     for listed in slice(all, from, size) {
-        let state = desk.state(&listed).await?;
-        sessions.push(view::session(&listed, state, &[], desk.config().session_fields));
+        let now = desk.now(&listed).await?;
+        sessions.push(view::session(&listed, &now, &[], desk.config().session_fields));
     }
     ok(&json!({ "from": from, "total": total, "sessions": sessions }))
 }
@@ -81,22 +81,22 @@ pub(super) async fn create(
     let request: NewSession = read(&body)?;
     let caller = by.map(|Extension(caller)| caller).unwrap_or_default();
     let (listed, is_new) = desk.create(request, caller, key.as_ref()).await?;
-    let state = match is_new {
-        true => "starting",
-        false => desk.state(&listed).await?,
+    let now = match is_new {
+        true => Now::starting(),
+        false => desk.now(&listed).await?,
     };
     let location = format!("/sessions/{}", listed.number);
-    let session = view::session(&listed, state, &[], desk.config().session_fields);
+    let session = view::session(&listed, &now, &[], desk.config().session_fields);
     Ok(view::created(&session, &location))
 }
 
 async fn show_session(desk: &Arc<Desk>, listed: &Listed, user: &str) -> Answer {
-    let state = desk.state(listed).await?;
+    let now = desk.now(listed).await?;
     let log = match desk.may(listed, user, Right::View) {
         true => desk.log(listed).await?,
         false => Vec::new(),
     };
-    ok(&view::session(listed, state, &log, desk.config().session_fields))
+    ok(&view::session(listed, &now, &log, desk.config().session_fields))
 }
 
 pub(super) async fn show(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
@@ -181,6 +181,7 @@ pub(super) async fn submit(
         kind: listed.kind.of_statement(own)?,
         code: asked.code,
         task: Task::Statement,
+        rows: listed.request.most_rows()?,
     };
     let statement = desk.submit(&listed, intent, key.as_ref()).await?;
     let location = format!("/sessions/{}/statements/{}", listed.number, statement.number);

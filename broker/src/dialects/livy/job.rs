@@ -48,6 +48,7 @@ impl NewJob {
             kind: Kind::Pyspark,
             code: json!({ "type": kind, "job": job }).to_string(),
             task: Task::Job,
+            rows: None,
         })
     }
 }
@@ -106,6 +107,7 @@ mod tests {
             number: 1,
             epoch: Epoch::INITIAL,
             intent: asked.intent().unwrap(),
+            waits: false,
             end,
         }
     }

@@ -108,12 +108,14 @@ mod tests {
             kind: Kind::Pyspark,
             code: "x = 1".to_owned(),
             task,
+            rows: None,
         };
         Step::of(&Statement {
             id: 0,
             number: 0,
             epoch: Epoch::INITIAL,
             intent,
+            waits: false,
             end,
         })
     }

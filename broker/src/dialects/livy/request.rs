@@ -1,6 +1,7 @@
 //! Request bodies and parameters. Unknown fields are errors, as they are for Livy.
 
 use std::collections::BTreeMap;
+use std::num::ParseIntError;
 
 use berth_core::record::Lifetime;
 use serde::de::{DeserializeOwned, Error as _};
@@ -12,6 +13,9 @@ use super::refusal::Refusal;
 
 /// Entries on a page of sessions, and lines of a log, unless asked otherwise.
 pub const PAGE: i64 = 100;
+
+/// The conf that says how many rows a result of SQL has at most.
+const MOST_ROWS: &str = "livy.rsc.sql.num-rows";
 
 /// The body of `POST /sessions`. It is kept with the session, which echoes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +75,7 @@ impl NewSession {
         for time in [&self.ttl, &self.idle_timeout].into_iter().flatten() {
             duration::read(time)?;
         }
+        self.most_rows()?;
         match &self.name {
             Some(name) if !is_name(name) => {
                 Err(Refusal::Rejected(format!("Invalid session name: {name:.64}")))
@@ -90,6 +95,22 @@ impl NewSession {
             uncalled_millis: u64::from(self.heartbeat_timeout_in_second.unwrap_or(0)) * 1000,
             total_millis: millis(&self.ttl),
         }
+    }
+
+    /// The most rows of a result of SQL, if the client says so.
+    ///
+    /// # Errors
+    /// [`Refusal::Rejected`] for what is no such number.
+    pub fn most_rows(&self) -> Result<Option<u32>, Refusal> {
+        let Some(asked) = self.conf.get(MOST_ROWS) else {
+            return Ok(None);
+        };
+        let wrong = |_error: ParseIntError| {
+            Refusal::Rejected(format!(
+                "{MOST_ROWS} is a whole number from 0 on, not '{asked:.64}'"
+            ))
+        };
+        asked.trim().parse().map(Some).map_err(wrong)
     }
 
     /// The conf, with the fields that stand for one taken in. They win over `conf`.

@@ -82,6 +82,7 @@ impl Resource {
             // Text and lists of text: this does not fail.
             code: serde_json::to_string(self).unwrap_or_default(),
             task: Task::Add,
+            rows: None,
         }
     }
 

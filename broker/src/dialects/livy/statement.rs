@@ -1,5 +1,7 @@
 //! Statements: as the agent tells of them, as lineage keeps them, and as Livy shows them.
 
+use std::borrow::Cow;
+
 use berth_core::ids::Epoch;
 use berth_proto::agent::Statement as Reported;
 use berth_proto::agent::statement::State as Reporting;
@@ -37,6 +39,9 @@ pub struct Intent {
     /// What it is.
     #[serde(default, skip_serializing_if = "Task::is_statement")]
     pub task: Task,
+    /// The most rows of a result of SQL, if its session says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u32>,
 }
 
 /// Characters of a statement's code that name it to people.
@@ -44,12 +49,25 @@ const MAX_WHAT: usize = 80;
 
 impl Intent {
     /// The kind that the agent knows it by.
-    pub const fn agent_kind(&self) -> &'static str {
+    pub fn agent_kind(&self) -> &'static str {
         match self.task {
+            Task::Statement if self.most_rows().is_some() => "query",
             Task::Statement => self.kind.as_str(),
             Task::Add => "add",
             Task::Job => "job",
         }
+    }
+
+    /// The code that the agent is given.
+    pub fn agent_code(&self) -> Cow<'_, str> {
+        match self.most_rows() {
+            Some(rows) => json!({ "sql": self.code, "rows": rows }).to_string().into(),
+            None => self.code.as_str().into(),
+        }
+    }
+
+    fn most_rows(&self) -> Option<u32> {
+        self.rows.filter(|_| self.kind == Kind::Sql)
     }
 
     /// For a person.
@@ -129,6 +147,8 @@ pub struct Statement {
     pub epoch: Epoch,
     /// What to run.
     pub intent: Intent,
+    /// True while it was given to no driver and waits for one.
+    pub waits: bool,
     /// How it ended, once it has.
     pub end: Option<End>,
 }
@@ -282,78 +302,4 @@ impl Statement {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn statement(end: Option<End>) -> Statement {
-        let intent = Intent {
-            kind: Kind::Pyspark,
-            code: "1+1".to_owned(),
-            task: Task::Statement,
-        };
-        Statement {
-            id: 5,
-            number: 3,
-            epoch: Epoch::INITIAL,
-            intent,
-            end,
-        }
-    }
-
-    fn reported(state: Reporting) -> Reported {
-        Reported {
-            state: state.into(),
-            ..Reported::default()
-        }
-    }
-
-    #[test]
-    fn a_result_is_shown_as_livy_shows_it() {
-        let ok = Reported {
-            output_json: r#"{"text/plain":"2"}"#.to_owned(),
-            ..reported(Reporting::Ok)
-        };
-        let shown = statement(End::of(&ok)).show(None);
-        assert_eq!(shown["state"], "available");
-        let expected = json!({ "status": "ok", "execution_count": 3, "data": { "text/plain": "2" } });
-        assert_eq!(shown["output"], expected);
-        assert_eq!(shown["progress"], 1.0);
-        assert_eq!(shown.as_object().unwrap().len(), 7);
-    }
-
-    #[test]
-    fn failed_code_is_available_with_an_error_output() {
-        let failed = Reported {
-            error_name: "NameError".to_owned(),
-            ..reported(Reporting::Error)
-        };
-        let shown = statement(End::of(&failed)).show(None);
-        assert_eq!(
-            (shown["state"].as_str(), shown["output"]["ename"].as_str()),
-            (Some("available"), Some("NameError"))
-        );
-        assert!(shown["output"]["traceback"].is_array());
-    }
-
-    #[test]
-    fn what_runs_has_no_output_yet() {
-        let running = Reported {
-            progress: 0.5,
-            ..reported(Reporting::Running)
-        };
-        assert!(End::of(&running).is_none());
-        let shown = statement(None).show(Some(&running));
-        assert_eq!(
-            (shown["state"].as_str(), shown["progress"].as_f64()),
-            (Some("running"), Some(0.5))
-        );
-        assert!(shown["output"].is_null());
-        let cancelling = Reported {
-            cancelling: true,
-            ..running
-        };
-        // livy#69
-        assert_eq!(statement(None).show(Some(&cancelling))["state"], "cancelling");
-        assert_eq!(statement(None).show(None)["state"], "waiting");
-    }
-}
+mod tests;

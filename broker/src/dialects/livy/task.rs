@@ -91,6 +91,7 @@ mod tests {
             blobs: Vec::new(),
             fingerprint: 0,
             outcome: Outcome::Unknown,
+            waits: false,
             at: 0,
         }
     }

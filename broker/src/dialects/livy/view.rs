@@ -8,7 +8,8 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::directory::Listed;
+use super::desk::Now;
+use super::listed::Listed;
 
 /// Lines of the log inside a session object.
 pub(super) const LOG_LINES: usize = 10;
@@ -57,19 +58,20 @@ pub enum Fields {
 }
 
 /// Livy's session object: exactly the keys of one of its releases.
-pub(super) fn session(listed: &Listed, state: &str, log: &[String], fields: Fields) -> Value {
+pub(super) fn session(listed: &Listed, now: &Now, log: &[String], fields: Fields) -> Value {
     let request = &listed.request;
     let tail = &log[log.len().saturating_sub(LOG_LINES)..];
+    let app = now.application.as_ref();
     let owner = (!listed.owner.is_empty()).then_some(&listed.owner);
     let mut object = json!({
         "id": listed.number,
         "name": request.name,
-        "appId": null,
+        "appId": app.map(|app| &app.id),
         "owner": owner,
         "proxyUser": listed.proxy_user,
-        "state": state,
+        "state": now.state,
         "kind": listed.kind,
-        "appInfo": { "driverLogUrl": null, "sparkUiUrl": null },
+        "appInfo": { "driverLogUrl": null, "sparkUiUrl": app.and_then(|app| app.ui_url.as_ref()) },
         "log": tail,
     });
     if fields == Fields::V09 {

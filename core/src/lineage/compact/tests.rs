@@ -30,6 +30,7 @@ fn entry(seq: u64, class: Class, key: &str, text: &str) -> LineageEntry {
         blobs: Vec::new(),
         fingerprint: 0,
         outcome: Outcome::Succeeded { answer: None },
+        waits: false,
         at: 0,
     }
 }

@@ -242,6 +242,7 @@ impl Backend for FakeBackend {
             blobs: intent.blobs,
             fingerprint: intent.fingerprint,
             outcome: Outcome::Unknown,
+            waits: false,
             at: 0,
         });
         Ok(Ticket {

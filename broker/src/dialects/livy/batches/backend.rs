@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId};
 use berth_proto::agent::Statement as Reported;
 
-use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 
 /// The place of a batch, on a node that is not lost.

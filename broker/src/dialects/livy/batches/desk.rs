@@ -15,9 +15,10 @@ use super::Batch;
 use super::backend::{Places, Whereabouts};
 use super::request::NewBatch;
 use crate::dialects::livy::access::Right;
-use crate::dialects::livy::directory::{Directory, Keyed, Listed, Resource};
+use crate::dialects::livy::directory::{Directory, Resource};
 use crate::dialects::livy::idempotency::Key;
 use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::listed::{Keyed, Listed};
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::{Caller, LivyConfig};
 
@@ -68,10 +69,7 @@ impl Batches {
         key: Option<&Key>,
     ) -> Result<Listed, Refusal> {
         let (request, batch) = request.take(&self.config.local_dirs)?;
-        let wanted = caller.acts_for.as_deref().or(request.proxy_user.as_deref());
-        let proxy_user = self
-            .config
-            .acts_for(&caller.user, wanted.or(Some(&caller.user)))?;
+        let proxy_user = self.config.runs_as(&caller, request.proxy_user.as_deref())?;
         let key = key.map(|key| Keyed::of(key, &caller.user));
         let listed = Listed {
             format: FORMAT,

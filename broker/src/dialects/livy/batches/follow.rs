@@ -14,7 +14,7 @@ use serde_json::json;
 use super::backend::{Fault, Place, Whereabouts};
 use super::desk::Batches;
 use super::{Batch, End, Last};
-use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 
 /// How long one question for a batch's end stays open at the agent.

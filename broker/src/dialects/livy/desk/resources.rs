@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::ids::Epoch;
 use berth_proto::agent::Statement as Reported;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -12,8 +11,9 @@ use uuid::Uuid;
 
 use super::Desk;
 use super::run::{Begun, now};
-use crate::dialects::livy::backend::{DriverFault, Numbered, Phase, Seat};
-use crate::dialects::livy::directory::Listed;
+use super::waiting::PROMPT;
+use crate::dialects::livy::backend::{DriverFault, Phase};
+use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::resource::{Resource, Upload};
 use crate::dialects::livy::statement::{End, Intent, Statement};
@@ -90,13 +90,15 @@ impl Desk {
     }
 
     async fn added(&self, listed: &Listed, intent: Intent) -> Result<(), Refusal> {
-        let begun = {
+        let seat = self.backend.seat(listed).await?;
+        let (seat, statement) = {
             let _turn = self.turn(listed).lock().await;
-            self.begin(listed, (Uuid::now_v7(), intent)).await?
-        };
-        // With an operation of its own there is none before it.
-        let Begun::New(seat, statement) = begun else {
-            return Ok(());
+            // With an operation of its own there is none before it.
+            let begun = self.begin(listed, seat, (Uuid::now_v7(), intent)).await?;
+            let Begun::New(mut statement) = begun else {
+                return Ok(());
+            };
+            (self.start(seat, &mut statement).await, statement)
         };
         match self.follow(seat, statement).await {
             // Where the driver was lost meanwhile, the next one has it from lineage.
@@ -129,71 +131,27 @@ impl Desk {
             return Err(Refusal::TooLarge(self.config().max_code_bytes));
         }
         self.check_active(listed).await?;
-        let (tell, told) = oneshot::channel();
-        let (desk, listed) = (Arc::clone(self), listed.clone());
-        self.tasks.spawn("livy job", async move {
-            let enlisted = desk.enlist(&listed, intent).await;
-            let job = enlisted.as_ref().ok().cloned();
-            tell.send(enlisted).ok();
-            if let Some(job) = job {
-                let id = job.id;
-                desk.run_job(&listed, job).await;
-                desk.followed().remove(&(listed.session, id));
-            }
-        });
-        told.await.unwrap_or_else(|closed| Err(stopping(closed)))
-    }
-
-    async fn enlist(&self, listed: &Listed, intent: Intent) -> Result<Statement, Refusal> {
-        let until = tokio::time::Instant::now() + RECORD_DEADLINE;
-        while self.backend.phase(listed.session).await? == Phase::Absent {
-            if tokio::time::Instant::now() > until {
-                return Err(Refusal::Unavailable(
-                    "the session cannot be placed yet".to_owned(),
-                ));
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        let (Numbered { id, number }, epoch) = self.backend.enlist(listed.session, &intent).await?;
-        self.follows(listed.session, id);
-        Ok(Statement {
-            id,
-            number,
-            epoch,
-            intent,
-            end: None,
-        })
-    }
-
-    async fn run_job(&self, listed: &Listed, mut job: Statement) {
-        let seat = {
-            let _turn = self.turn(listed).lock().await;
-            match self.seat_for(listed, &mut job).await {
-                Ok(Some(seat)) => self.start(seat, &mut job).await,
-                Ok(None) => return,
-                Err(refusal) => {
-                    // Whoever asks for the job next goes on with it.
-                    tracing::warn!(session.id = %listed.session, error = %refusal, "job not started");
-                    return;
-                }
-            }
+        let patience = match self.entered(listed).await? {
+            Phase::Active => PROMPT,
+            Phase::Absent | Phase::Placing | Phase::Recovering | Phase::Closed => Duration::ZERO,
         };
-        self.follow(seat, job).await;
+        self.take(listed, (Uuid::now_v7(), intent), patience).await
     }
 
-    /// The driver for a job that did not begin. `None` when it has ended, or somebody else has taken it on.
-    async fn seat_for(&self, listed: &Listed, job: &mut Statement) -> Result<Option<Seat>, Refusal> {
-        let seat = self.backend.seat(listed).await?;
-        if seat.epoch != job.epoch {
-            let from: Epoch = job.epoch;
-            if !self.backend.carry(seat, (job.id, from)).await? {
-                return Ok(None);
+    /// How far a session is, once it has its record.
+    async fn entered(&self, listed: &Listed) -> Result<Phase, Refusal> {
+        let until = tokio::time::Instant::now() + RECORD_DEADLINE;
+        loop {
+            match self.backend.phase(listed.session).await? {
+                Phase::Absent if tokio::time::Instant::now() > until => {
+                    return Err(Refusal::Unavailable(
+                        "the session cannot be placed yet".to_owned(),
+                    ));
+                }
+                Phase::Absent => tokio::time::sleep(PAUSE).await,
+                phase => return Ok(phase),
             }
-            job.epoch = seat.epoch;
         }
-        // It may have been cancelled while the session had no driver.
-        let now = self.backend.job(listed.session, job.number).await?;
-        Ok(now.is_some_and(|now| now.end.is_none()).then_some(seat))
     }
 
     /// One job, and what its driver says of it if it has not ended. Answers at once while there is no driver.
@@ -231,7 +189,7 @@ impl Desk {
     pub async fn cancel_job(self: &Arc<Self>, listed: &Listed, number: i64) -> Result<(), Refusal> {
         self.check_active(listed).await?;
         let job = self.job_of(listed, number).await?;
-        if job.end.is_some() {
+        if job.end.is_some() || self.withdraw(listed, &job).await? {
             return Ok(());
         }
         if self.backend.phase(listed.session).await? != Phase::Active {
@@ -250,8 +208,8 @@ impl Desk {
     /// Stops a job of a session that serves. The turn is held: a job that its agent does not know by then is not on
     /// its way there, and finds its end before it starts.
     async fn stop_job(&self, listed: &Listed, job: &Statement) -> Result<(), Refusal> {
+        let seat = self.seat_soon(listed).await?;
         let _turn = self.turn(listed).lock().await;
-        let seat = self.backend.seat(listed).await?;
         match self.backend.cancel(seat, job.id).await {
             Err(DriverFault::NoStatement) => {
                 let (of, end) = ((job.id, job.epoch), End::cancelled(now()));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId};
+use berth_core::record::Application;
 use berth_proto::agent::Statement as Reported;
 use berth_proto::agent::statement::State as Reporting;
 use berth_store::{
@@ -16,8 +17,8 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::dialects::livy::backend::{Backend, DriverFault, Numbered, Phase, Seat};
-use crate::dialects::livy::directory::Listed;
 use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::recovery::Happened;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::statement::{End, Intent, Statement};
@@ -120,6 +121,10 @@ struct State {
     running: BTreeMap<u64, Reported>,
     result: Option<String>,
     starts: u32,
+    /// Statements in the order in which they reached a driver.
+    order: Vec<u64>,
+    /// True while no session gets a driver.
+    held: bool,
     operations: BTreeMap<Uuid, u64>,
     touches: Vec<(SessionId, bool)>,
     dead: bool,
@@ -138,6 +143,17 @@ impl FakeBackend {
     pub(super) fn end_all(&self, text: &str) {
         self.state.lock().unwrap().result = Some(format!("{{\"text/plain\":\"{text}\"}}"));
         self.changed.notify_waiters();
+    }
+
+    /// Lets no session get a driver, or lets them again.
+    pub(super) fn hold(&self, held: bool) {
+        self.state.lock().unwrap().held = held;
+        self.changed.notify_waiters();
+    }
+
+    /// Statements in the order in which they reached a driver.
+    pub(super) fn order(&self) -> Vec<u64> {
+        self.state.lock().unwrap().order.clone()
     }
 
     /// Loses the driver.
@@ -184,7 +200,10 @@ impl FakeBackend {
         own.cloned().collect()
     }
 
-    fn append(&self, epoch: Epoch, intent: &Intent) -> Numbered {
+    fn append(&self, operation: Uuid, epoch: Epoch, intent: &Intent, waits: bool) -> Option<Numbered> {
+        if self.state.lock().unwrap().operations.contains_key(&operation) {
+            return None;
+        }
         let number = intent.task.first() + self.of(intent.task).len() as u64;
         let mut state = self.state.lock().unwrap();
         let id = state.statements.len() as u64;
@@ -193,9 +212,11 @@ impl FakeBackend {
             number,
             epoch,
             intent: intent.clone(),
+            waits,
             end: None,
         });
-        Numbered { id, number }
+        state.operations.insert(operation, id);
+        Some(Numbered { id, number })
     }
 
     fn look(&self, id: u64) -> Result<Reported, DriverFault> {
@@ -222,6 +243,13 @@ impl Backend for FakeBackend {
     }
 
     async fn seat(&self, listed: &Listed) -> Result<Seat, Refusal> {
+        loop {
+            let changed = self.changed.notified();
+            if !self.state.lock().unwrap().held {
+                break;
+            }
+            changed.await;
+        }
         let mut state = self.state.lock().unwrap();
         let epoch = *state.epochs.entry(listed.session).or_insert(Epoch::INITIAL);
         Ok(Seat {
@@ -239,6 +267,13 @@ impl Backend for FakeBackend {
         Ok(if known { Phase::Active } else { Phase::Absent })
     }
 
+    async fn application(&self, _session: SessionId) -> Result<Option<Application>, Refusal> {
+        Ok(Some(Application {
+            id: "local-1".to_owned(),
+            ui_url: None,
+        }))
+    }
+
     async fn lost(&self, seat: Seat) -> Result<Seat, Refusal> {
         let mut state = self.state.lock().unwrap();
         state.dead = false;
@@ -254,12 +289,7 @@ impl Backend for FakeBackend {
     }
 
     async fn begin(&self, seat: Seat, operation: Uuid, intent: &Intent) -> Result<Option<Numbered>, Refusal> {
-        if self.state.lock().unwrap().operations.contains_key(&operation) {
-            return Ok(None);
-        }
-        let begun = self.append(seat.epoch, intent);
-        self.state.lock().unwrap().operations.insert(operation, begun.id);
-        Ok(Some(begun))
+        Ok(self.append(operation, seat.epoch, intent, false))
     }
 
     async fn recall(&self, _session: SessionId, operation: Uuid) -> Result<Option<Statement>, Refusal> {
@@ -282,9 +312,38 @@ impl Backend for FakeBackend {
         Ok(happened.into_iter().collect())
     }
 
-    async fn enlist(&self, session: SessionId, intent: &Intent) -> Result<(Numbered, Epoch), Refusal> {
+    async fn enlist(
+        &self,
+        session: SessionId,
+        operation: Uuid,
+        intent: &Intent,
+    ) -> Result<Option<(Numbered, Epoch)>, Refusal> {
         let epoch = self.state.lock().unwrap().epochs[&session];
-        Ok((self.append(epoch, intent), epoch))
+        let enlisted = self.append(operation, epoch, intent, true);
+        Ok(enlisted.map(|numbered| (numbered, epoch)))
+    }
+
+    async fn waiting(&self, _session: SessionId) -> Result<Vec<Statement>, Refusal> {
+        let state = self.state.lock().unwrap();
+        let waiting = state.statements.iter().filter(|statement| statement.waits);
+        Ok(waiting.cloned().collect())
+    }
+
+    async fn claim(&self, seat: Seat, id: u64) -> Result<bool, Refusal> {
+        let mut state = self.state.lock().unwrap();
+        let statement = &mut state.statements[usize::try_from(id).unwrap()];
+        statement.epoch = seat.epoch;
+        Ok(std::mem::take(&mut statement.waits))
+    }
+
+    async fn withdraw(&self, _session: SessionId, id: u64, end: &End) -> Result<bool, Refusal> {
+        let mut state = self.state.lock().unwrap();
+        let statement = &mut state.statements[usize::try_from(id).unwrap()];
+        let waited = std::mem::take(&mut statement.waits);
+        if waited {
+            statement.end = Some(end.clone());
+        }
+        Ok(waited)
     }
 
     async fn keep(&self, piece: Bytes) -> Result<String, Refusal> {
@@ -349,6 +408,7 @@ impl Backend for FakeBackend {
             return Err(DriverFault::NeverBegan);
         }
         state.starts += 1;
+        state.order.push(id);
         let reported = Reported {
             state: Reporting::Running.into(),
             ..Reported::default()

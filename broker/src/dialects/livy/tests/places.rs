@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::dialects::livy::batches::backend::{Fault, Place, Places, Whereabouts};
-use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

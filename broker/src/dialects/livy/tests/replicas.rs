@@ -7,8 +7,9 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::*;
-use crate::dialects::livy::directory::{Directory, Listed};
+use crate::dialects::livy::directory::Directory;
 use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::listed::Listed;
 
 /// livy#109, livy#111, livy#118
 #[tokio::test]
@@ -91,6 +92,63 @@ async fn i3_a_key_is_known_to_every_broker() {
         );
     }
     assert_eq!(one.get("/sessions").await.1["total"], 1);
+}
+
+/// livy#113: no client waits for a driver.
+#[tokio::test(start_paused = true)]
+async fn i2_statements_are_taken_while_their_session_has_no_driver() {
+    let house = house(1 << 20);
+    house.session().await;
+    house.backend.hold(true);
+    let before = tokio::time::Instant::now();
+    for id in 0..4 {
+        let (status, taken) = house.post("/sessions/0/statements", json!({ "code": "1" })).await;
+        assert_eq!((status, &taken["id"]), (StatusCode::CREATED, &json!(id)));
+        assert_eq!(taken["state"], "waiting");
+        assert_eq!(
+            house.get(&format!("/sessions/0/statements/{id}")).await.1["state"],
+            "waiting"
+        );
+    }
+    let (_, cancelled) = house.post("/sessions/0/statements/2/cancel", json!({})).await;
+    assert_eq!(cancelled["msg"], "canceled");
+    assert!(before.elapsed() < std::time::Duration::from_secs(5));
+    assert_eq!(house.backend.starts(), 0);
+    house.backend.end_all("1");
+    house.backend.hold(false);
+    // What comes later does not overtake them.
+    house.post("/sessions/0/statements", json!({ "code": "1" })).await;
+    for id in [0, 1, 3, 4] {
+        let path = format!("/sessions/0/statements/{id}");
+        house.wait_for(&path, "available").await;
+    }
+    house.wait_for("/sessions/0/statements/2", "cancelled").await;
+    assert_eq!(house.backend.order(), [0, 1, 3, 4]);
+}
+
+/// livy#113: of several brokers one gives it to a driver, whoever took it.
+#[tokio::test(start_paused = true)]
+async fn i3_what_waits_runs_once_whichever_broker_finds_it() {
+    let one = house(1 << 20);
+    one.session().await;
+    one.backend.hold(true);
+    let key = |house: &House| {
+        let request = Request::post("/sessions/0/statements").header("Idempotency-Key", "k");
+        let request = request.body(Body::from(r#"{"code":"1"}"#)).unwrap();
+        house.app.clone().oneshot(request)
+    };
+    let other = one.replica();
+    for house in [&one, &other] {
+        let answer = key(house).await.unwrap();
+        assert_eq!(answer.headers()["location"], "/sessions/0/statements/0");
+        house.get("/sessions/0/statements/0").await;
+    }
+    one.backend.end_all("1");
+    one.backend.hold(false);
+    for house in [&one, &other] {
+        house.wait_for("/sessions/0/statements/0", "available").await;
+    }
+    assert_eq!(one.backend.starts(), 1);
 }
 
 fn listed(failed: Option<&str>) -> Listed {

@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 
 use super::value::output;
-use crate::dialects::livy::directory::Listed;
+use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::recovery::Recovery;
 use crate::dialects::livy::refusal::Refusal;
 

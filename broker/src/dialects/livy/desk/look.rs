@@ -1,0 +1,215 @@
+//! Statements that are there: shown, settled where their broker was lost, stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_proto::agent::Statement as Reported;
+use serde_json::Value;
+
+use super::Desk;
+use super::run::now;
+use crate::dialects::livy::backend::{DriverFault, Phase, Seat};
+use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::listed::Listed;
+use crate::dialects::livy::refusal::Refusal;
+use crate::dialects::livy::request::Completion;
+use crate::dialects::livy::retention::first_shown;
+use crate::dialects::livy::statement::{End, Statement};
+
+impl Desk {
+    /// The statements of a session that are kept for its clients, in order.
+    ///
+    /// # Errors
+    /// [`Refusal::Inactive`] when it has ended, [`Refusal::Unavailable`].
+    pub async fn statements(&self, listed: &Listed) -> Result<Vec<Statement>, Refusal> {
+        if listed.failed.is_some() || self.backend.phase(listed.session).await? == Phase::Closed {
+            return Err(Refusal::Inactive);
+        }
+        let mut all = self.backend.statements(listed.session).await?;
+        let last = all.last().map_or(0, |last| last.number);
+        let first = first_shown(last, self.config().retained_statements);
+        all.retain(|statement| statement.number >= first);
+        Ok(all)
+    }
+
+    /// Livy's object of a statement, with what its driver says if that is to be had now.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn live(self: &Arc<Self>, listed: &Listed, statement: Statement) -> Result<Value, Refusal> {
+        let mut statement = statement;
+        let live = match &statement.end {
+            Some(_) => None,
+            None => match self.settle(listed, &mut statement).await {
+                // An agent that is away has nothing to say now.
+                Err(Refusal::Unavailable(_)) => None,
+                live => live?,
+            },
+        };
+        Ok(statement.show(live.as_ref()))
+    }
+
+    /// Asks every statement that has not ended to stop.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn interrupt(&self, listed: &Listed) -> Result<(), Refusal> {
+        for statement in self.backend.statements(listed.session).await? {
+            if statement.end.is_none() {
+                self.stop_statement(listed, &statement).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One statement, and what its driver says of it if it has not ended. Settles what a lost broker left open.
+    ///
+    /// # Errors
+    /// [`Refusal::NoStatement`], [`Refusal::Unavailable`].
+    pub async fn statement(
+        self: &Arc<Self>,
+        listed: &Listed,
+        id: i64,
+    ) -> Result<(Statement, Option<Reported>), Refusal> {
+        let mut statement = self.one(listed, id).await?.ok_or(Refusal::NoStatement)?;
+        if statement.end.is_some() {
+            return Ok((statement, None));
+        }
+        let live = self.settle(listed, &mut statement).await?;
+        Ok((statement, live))
+    }
+
+    /// Never waits for a driver: while there is none, there is nothing to say.
+    pub(super) async fn settle(
+        self: &Arc<Self>,
+        listed: &Listed,
+        statement: &mut Statement,
+    ) -> Result<Option<Reported>, Refusal> {
+        if self.followed().contains(&(listed.session, statement.id)) {
+            return self.look(listed, statement.id).await;
+        }
+        let is_active = self.backend.phase(listed.session).await? == Phase::Active;
+        if !is_active {
+            self.place(listed);
+        }
+        if statement.waits {
+            self.give_away(listed);
+            return Ok(Some(Reported::default()));
+        }
+        if !is_active {
+            return Ok(None);
+        }
+        let seat = self.seat_soon(listed).await?;
+        let asked = match self.backend.get(seat, statement.id, Duration::ZERO).await {
+            Err(DriverFault::NoStatement) if statement.epoch < seat.epoch => {
+                // Asked for on a driver that is gone, and never given to this one.
+                let end = End::unknown(now());
+                let given_up = self
+                    .backend
+                    .give_up(listed.session, (statement.id, statement.epoch), &end);
+                if given_up.await? {
+                    statement.end = Some(end);
+                }
+                return Ok(None);
+            }
+            // The broker that took it was lost before it gave it on, or is doing so; the agent runs it once.
+            Err(DriverFault::NoStatement) => self.backend.start(seat, statement.id, &statement.intent).await,
+            asked => asked,
+        };
+        match asked {
+            Ok(reported) => {
+                if let Some(end) = End::of(&reported) {
+                    self.end(seat, statement, end).await;
+                }
+                Ok(Some(reported))
+            }
+            Err(DriverFault::NeverBegan) => {
+                self.follow_on(seat, statement.clone());
+                Ok(None)
+            }
+            Err(DriverFault::Lost) => {
+                self.end(seat, statement, End::unknown(now())).await;
+                let desk = Arc::clone(self);
+                self.tasks
+                    .spawn("livy recovery", async move { desk.recover(seat).await });
+                Ok(None)
+            }
+            Err(fault @ (DriverFault::NoStatement | DriverFault::Refused(_))) => {
+                Err(Refusal::Unavailable(fault.to_string()))
+            }
+        }
+    }
+
+    /// Takes a statement that surely did not begin to the session's next driver, in the background.
+    fn follow_on(self: &Arc<Self>, seat: Seat, mut statement: Statement) {
+        let id = statement.id;
+        if !self.followed().insert((seat.session, id)) {
+            return;
+        }
+        let desk = Arc::clone(self);
+        self.tasks.spawn("livy statement", async move {
+            if let Some(next) = desk.carry_on(seat, &mut statement).await {
+                let seat = desk.start(next, &mut statement).await;
+                desk.follow(seat, statement).await;
+            }
+            desk.followed().remove(&(seat.session, id));
+        });
+    }
+
+    /// What the driver says of a statement that is followed here; nothing while the session is being recovered.
+    async fn look(&self, listed: &Listed, id: u64) -> Result<Option<Reported>, Refusal> {
+        if self.backend.phase(listed.session).await? != Phase::Active {
+            return Ok(None);
+        }
+        let seat = self.seat_soon(listed).await?;
+        Ok(self.backend.get(seat, id, Duration::ZERO).await.ok())
+    }
+
+    async fn one(&self, listed: &Listed, id: i64) -> Result<Option<Statement>, Refusal> {
+        let Ok(id) = u64::try_from(id) else {
+            return Ok(None);
+        };
+        let last = self.backend.last(listed.session).await?;
+        if id < first_shown(last, self.config().retained_statements) {
+            return Ok(None);
+        }
+        self.backend.statement(listed.session, id).await
+    }
+
+    /// Asks a statement to stop. What is unknown or over is left alone, as Livy does.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn cancel(&self, listed: &Listed, id: i64) -> Result<(), Refusal> {
+        match self.one(listed, id).await? {
+            Some(statement) if statement.end.is_none() => self.stop_statement(listed, &statement).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn stop_statement(&self, listed: &Listed, statement: &Statement) -> Result<(), Refusal> {
+        if self.withdraw(listed, statement).await? {
+            return Ok(());
+        }
+        let seat = self.seat_soon(listed).await?;
+        match self.backend.cancel(seat, statement.id).await {
+            Ok(()) | Err(DriverFault::NoStatement | DriverFault::Lost | DriverFault::NeverBegan) => Ok(()),
+            Err(DriverFault::Refused(reason)) => Err(Refusal::Unavailable(reason)),
+        }
+    }
+
+    /// Candidates to complete code with.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`], or [`Refusal::Malformed`] for a wrong kind.
+    pub async fn complete(&self, listed: &Listed, asked: Completion) -> Result<Vec<String>, Refusal> {
+        let own = asked.kind.as_deref().map(str::parse::<Kind>).transpose()?;
+        let kind = listed.kind.of_statement(own)?;
+        let seat = self.seat_soon(listed).await?;
+        let completed = self
+            .backend
+            .complete(seat, kind, &asked.code, asked.cursor.unwrap_or(0))
+            .await;
+        completed.map_err(|fault| Refusal::Unavailable(fault.to_string()))
+    }
+}

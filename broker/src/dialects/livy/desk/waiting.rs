@@ -1,0 +1,169 @@
+//! Statements and jobs that wait for a driver.
+//!
+//! Their client has their id as soon as they are durable (I2). None of them is given to a driver before a broker has
+//! claimed it in the store, so that no two drivers get it (I3); they are given in order, and before what comes later.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use berth_core::ids::{Epoch, SessionId};
+use uuid::Uuid;
+
+use super::Desk;
+use super::run::now;
+use crate::dialects::livy::backend::Seat;
+use crate::dialects::livy::listed::Listed;
+use crate::dialects::livy::refusal::Refusal;
+use crate::dialects::livy::statement::{End, Intent, Statement};
+
+/// How long a client waits for its session's driver before it is answered without one.
+pub(super) const PROMPT: Duration = Duration::from_secs(3);
+/// Sessions of which it is remembered that nothing waits; beyond, it is read again.
+const MAX_CLEAR: usize = 100_000;
+
+/// What a desk knows of statements that wait.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// Sessions whose statements a task of this desk gives away; true if more came meanwhile.
+    given: BTreeMap<SessionId, bool>,
+    /// The epoch of each session in which nothing waits.
+    clear: BTreeMap<SessionId, Epoch>,
+}
+
+impl Waiting {
+    /// True if a task gives the session's statements away.
+    pub(super) fn is_given(&self, session: SessionId) -> bool {
+        self.given.contains_key(&session)
+    }
+
+    fn is_clear(&self, seat: Seat) -> bool {
+        self.clear.get(&seat.session) == Some(&seat.epoch)
+    }
+
+    /// Notes that nothing waits; false if a task is not done with the session.
+    fn note_clear(&mut self, seat: Seat) -> bool {
+        if self.clear.len() >= MAX_CLEAR {
+            self.clear.clear();
+        }
+        self.clear.insert(seat.session, seat.epoch);
+        !self.is_given(seat.session)
+    }
+
+    /// Notes that something waits; true if a task has to be started for it.
+    fn note(&mut self, session: SessionId) -> bool {
+        self.clear.remove(&session);
+        let is_new = !self.is_given(session);
+        self.given.insert(session, !is_new);
+        is_new
+    }
+
+    /// Notes that all was given away; false if more came meanwhile.
+    fn is_done(&mut self, seat: Seat) -> bool {
+        match self.given.insert(seat.session, false) {
+            Some(true) => false,
+            Some(false) | None => {
+                self.given.remove(&seat.session);
+                self.note_clear(seat)
+            }
+        }
+    }
+}
+
+impl Desk {
+    pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a statement that waits for the session's driver.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`]: nothing will run.
+    pub(super) async fn enlist(
+        self: &Arc<Self>,
+        listed: &Listed,
+        (operation, intent): (Uuid, Intent),
+    ) -> Result<Statement, Refusal> {
+        let enlisted = self.backend.enlist(listed.session, operation, &intent).await?;
+        let Some((numbered, epoch)) = enlisted else {
+            return self.first(listed, operation, &intent).await;
+        };
+        self.give_away(listed);
+        Ok(Statement {
+            id: numbered.id,
+            number: numbered.number,
+            epoch,
+            intent,
+            waits: true,
+            end: None,
+        })
+    }
+
+    /// Gives what waits to the session's driver, once it has one, in the background.
+    pub(super) fn give_away(self: &Arc<Self>, listed: &Listed) {
+        if !self.waiting().note(listed.session) {
+            return;
+        }
+        let (desk, listed) = (Arc::clone(self), listed.clone());
+        self.tasks.spawn("livy waiting", async move {
+            loop {
+                match desk.give(&listed).await {
+                    Ok(seat) if desk.waiting().is_done(seat) => return,
+                    Ok(_) => {}
+                    Err(error) => {
+                        // Whoever asks for one of them next goes on.
+                        tracing::info!(session.id = %listed.session, %error, "statements wait on");
+                        desk.waiting().given.remove(&listed.session);
+                        return;
+                    }
+                }
+            }
+        });
+    }
+
+    async fn give(self: &Arc<Self>, listed: &Listed) -> Result<Seat, Refusal> {
+        let first = self.backend.seat(listed).await?;
+        let mut seat = first;
+        let _turn = self.turn(listed).lock().await;
+        for mut statement in self.backend.waiting(listed.session).await? {
+            if !self.backend.claim(seat, statement.id).await? {
+                continue;
+            }
+            statement.waits = false;
+            statement.epoch = seat.epoch;
+            self.follows(seat.session, statement.id);
+            seat = self.start(seat, &mut statement).await;
+            let desk = Arc::clone(self);
+            self.tasks.spawn("livy statement", async move {
+                let id = statement.id;
+                desk.follow(seat, statement).await;
+                desk.followed().remove(&(seat.session, id));
+            });
+        }
+        Ok(first)
+    }
+
+    /// Ends a statement that waits, as cancelled. False if it was given to a driver.
+    pub(super) async fn withdraw(&self, listed: &Listed, statement: &Statement) -> Result<bool, Refusal> {
+        let (id, end) = (statement.id, End::cancelled(now()));
+        Ok(statement.waits && self.backend.withdraw(listed.session, id, &end).await?)
+    }
+
+    /// True if nothing waits that has to be given to the driver first.
+    pub(super) async fn is_clear(&self, seat: Seat) -> Result<bool, Refusal> {
+        if self.waiting().is_clear(seat) {
+            return Ok(true);
+        }
+        let none = self.backend.waiting(seat.session).await?.is_empty();
+        Ok(none && self.waiting().note_clear(seat))
+    }
+
+    /// The session's place, if it is to be had soon.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`] if it is not, and as [`crate::dialects::livy::backend::Backend::seat`].
+    pub(super) async fn seat_soon(&self, listed: &Listed) -> Result<Seat, Refusal> {
+        let seat = tokio::time::timeout(PROMPT, self.backend.seat(listed)).await;
+        seat.unwrap_or_else(|_late| Err(Refusal::Unavailable("the session has no driver yet".to_owned())))
+    }
+}
