@@ -51,6 +51,32 @@ def test_i3_a_statement_that_was_running_is_not_run_again(up, livy, tmp_path):
     assert target.read_text() == "once\n"
 
 
+def test_sql_that_only_reads_runs_again(up, livy, tmp_path):
+    """Nothing that it did was visible outside, whenever its driver was lost. Of Python that asks Spark nobody knows."""
+    gate = tmp_path / "gate"
+    livy.run(f"""import os, time
+def held(n):
+    while not os.path.exists({str(gate)!r}):
+        time.sleep(0.02)
+    return n
+spark.udf.register("held", held, "int")""")
+
+    def killed(code, **more):
+        statement = livy.submit(code, **more)
+        shown = lambda: livy.call("GET", f"/{livy.id}/statements/{statement}")["state"]  # noqa: E731
+        wait_until(lambda: shown() == "running", 60, "it does not run")
+        up.wait_warm()
+        kill(up, livy)
+        return statement
+
+    assert livy.output(killed("spark.sql('select held(1)').collect()"))["ename"] == "OutcomeUnknown"
+    statement = killed("select held(42) as n", kind="sql")
+    gate.touch()
+    output = livy.output(statement)
+    assert output["status"] == "ok", output
+    assert output["data"]["application/json"]["data"] == [[42]]
+
+
 def test_a_statement_is_cancelled_and_the_session_goes_on(livy):
     statement = livy.submit("import time; time.sleep(600)")
     wait_until(lambda: livy.call("GET", f"/{livy.id}/statements/{statement}")["state"] == "running", 60, "not running")

@@ -4,6 +4,7 @@ import os
 import queue
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -17,6 +18,8 @@ GO_SECONDS = 0.5
 INTERRUPTS = 30
 # After so many, what runs in the JVM is not asked any more but stopped.
 PATIENT_INTERRUPTS = 3
+# How long the end of a JVM that does not answer is waited for.
+JVM_END_SECONDS = 5
 
 
 class Channel:
@@ -173,10 +176,24 @@ class Runner:
             started = unix_millis()
             self.channel.send({"t": "progress", "id": statement, "progress": 0.0, "started_at": started})
             result = self.observed(statement, frame)
+            if result["state"] == "error" and self.jvm_is_gone():
+                os._exit(3)  # The error is the loss itself, and the agent's to judge.
             with self.lock:
                 self.running = None
                 self.cancelled.discard(statement)
             self.finish(statement, {**result, "started_at": started})
+
+    def jvm_is_gone(self):
+        try:
+            self.context._jvm.System.nanoTime()
+            return False
+        except Exception:
+            pass  # Its socket closes before its end can be waited for.
+        try:
+            self.context._gateway.proc.wait(JVM_END_SECONDS)
+            return True
+        except subprocess.TimeoutExpired:
+            return False
 
     def observed(self, statement, frame):
         if frame["kind"] == "add":

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use berth_core::ids::Epoch;
+use berth_core::lineage::Class;
+use berth_core::sql;
 use berth_proto::agent::Statement as Reported;
 use berth_proto::agent::statement::State as Reporting;
 use serde::{Deserialize, Serialize};
@@ -68,6 +70,12 @@ impl Intent {
 
     fn most_rows(&self) -> Option<u32> {
         self.rows.filter(|_| self.kind == Kind::Sql)
+    }
+
+    /// True for what nobody outside the session sees, whether it has begun or not: it may run a second time.
+    pub fn may_run_again(&self) -> bool {
+        let stays_inside = |class| matches!(class, Class::Read | Class::State);
+        self.kind == Kind::Sql && self.task.is_statement() && stays_inside(sql::classify(&self.code).class)
     }
 
     /// For a person.

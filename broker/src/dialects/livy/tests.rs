@@ -212,6 +212,47 @@ async fn i3_a_statement_whose_driver_died_is_not_run_again() {
     assert_eq!(house.backend.starts(), 1);
 }
 
+/// What stays inside the session is run again, on one more driver at most.
+#[tokio::test]
+async fn sql_that_only_reads_runs_again_on_the_next_driver() {
+    let house = house(1 << 20);
+    house.session().await;
+    let statement = json!({ "code": "select 1", "kind": "sql" });
+    house.post("/sessions/0/statements", statement.clone()).await;
+    house.backend.kill_driver();
+    house.backend.wait_for_starts(2).await;
+    house.backend.end_all("1");
+    let ended = house.wait_for("/sessions/0/statements/0", "available").await;
+    assert_eq!(ended["output"]["status"], "ok");
+
+    let house = self::house(1 << 20);
+    house.session().await;
+    house.post("/sessions/0/statements", statement).await;
+    house.backend.kill_driver();
+    house.backend.wait_for_starts(2).await;
+    house.backend.kill_driver();
+    let ended = house.wait_for("/sessions/0/statements/0", "available").await;
+    assert_eq!(ended["output"]["ename"], "OutcomeUnknown");
+    assert_eq!(house.backend.starts(), 2);
+}
+
+/// The broker that followed it is lost with the driver; whoever is asked next takes it on.
+#[tokio::test]
+async fn sql_that_only_reads_runs_again_at_another_replica() {
+    let first = house(1 << 20);
+    first.session().await;
+    let statement = json!({ "code": "select 1", "kind": "sql" });
+    first.post("/sessions/0/statements", statement).await;
+    let next = first.replica();
+    drop(first);
+    next.backend.kill_driver();
+    next.get("/sessions/0/statements/0").await;
+    next.backend.wait_for_starts(2).await;
+    next.backend.end_all("1");
+    let ended = next.wait_for("/sessions/0/statements/0", "available").await;
+    assert_eq!(ended["output"]["status"], "ok");
+}
+
 #[tokio::test]
 async fn i2_a_statement_that_never_arrived_runs_on_the_next_driver() {
     let house = house(1 << 20);

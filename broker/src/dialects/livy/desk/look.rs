@@ -16,6 +16,14 @@ use crate::dialects::livy::request::Completion;
 use crate::dialects::livy::retention::first_shown;
 use crate::dialects::livy::statement::{End, Statement};
 
+/// Where a statement is taken.
+enum Carry {
+    /// To the driver that is asked: the session has come to it already.
+    Here,
+    /// To the next one: this one is lost.
+    Next,
+}
+
 impl Desk {
     /// The statements of a session that are kept for its clients, in order.
     ///
@@ -102,6 +110,10 @@ impl Desk {
         let seat = self.seat_soon(listed).await?;
         let asked = match self.backend.get(seat, statement.id, Duration::ZERO).await {
             Err(DriverFault::NoStatement) if statement.epoch < seat.epoch => {
+                if statement.intent.may_run_again() {
+                    self.follow_on(seat, statement.clone(), Carry::Here);
+                    return Ok(None);
+                }
                 // Asked for on a driver that is gone, and never given to this one.
                 let end = End::unknown(now());
                 let given_up = self
@@ -124,7 +136,11 @@ impl Desk {
                 Ok(Some(reported))
             }
             Err(DriverFault::NeverBegan) => {
-                self.follow_on(seat, statement.clone());
+                self.follow_on(seat, statement.clone(), Carry::Next);
+                Ok(None)
+            }
+            Err(DriverFault::Lost) if statement.intent.may_run_again() => {
+                self.follow_on(seat, statement.clone(), Carry::Next);
                 Ok(None)
             }
             Err(DriverFault::Lost) => {
@@ -140,15 +156,19 @@ impl Desk {
         }
     }
 
-    /// Takes a statement that surely did not begin to the session's next driver, in the background.
-    fn follow_on(self: &Arc<Self>, seat: Seat, mut statement: Statement) {
+    /// Takes a statement that surely did not begin, or may run again, to another driver, in the background.
+    fn follow_on(self: &Arc<Self>, seat: Seat, mut statement: Statement, to: Carry) {
         let id = statement.id;
         if !self.followed().insert((seat.session, id)) {
             return;
         }
         let desk = Arc::clone(self);
         self.tasks.spawn("livy statement", async move {
-            if let Some(next) = desk.carry_on(seat, &mut statement).await {
+            let next = match to {
+                Carry::Here => desk.carry(seat, &mut statement).await,
+                Carry::Next => desk.carry_on(seat, &mut statement).await,
+            };
+            if let Some(next) = next {
                 let seat = desk.start(next, &mut statement).await;
                 desk.follow(seat, statement).await;
             }

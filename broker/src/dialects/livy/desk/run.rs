@@ -21,7 +21,7 @@ use crate::dialects::livy::statement::{End, Intent, Statement};
 
 /// How long one question for a statement's end stays open at the agent.
 const POLL: Duration = Duration::from_secs(30);
-/// How many drivers a statement is offered to. It is offered again only when it surely never arrived.
+/// How many drivers a statement is offered to. It is offered again only when it surely never arrived, or may run again.
 const MAX_STARTS: u32 = 2;
 
 /// Tells a client of its statement.
@@ -192,21 +192,23 @@ impl Desk {
         first.ok_or(Refusal::NoStatement)?.unless_other(intent)
     }
 
-    /// Gives a statement to the session's driver, to the next one if it surely did not begin.
+    /// Gives a statement to the session's driver, to the next one if it surely did not begin or may run again.
     pub(super) async fn start(&self, mut seat: Seat, statement: &mut Statement) -> Seat {
         for _ in 0..MAX_STARTS {
             let end = match self.backend.start(seat, statement.id, &statement.intent).await {
                 Ok(_) => return seat,
-                Err(DriverFault::NeverBegan) => match self.carry_on(seat, statement).await {
-                    Some(next) => {
-                        seat = next;
-                        continue;
-                    }
-                    None => return seat,
-                },
-                Err(DriverFault::Lost) => {
+                Err(DriverFault::Lost) if !statement.intent.may_run_again() => {
                     self.end_unknown(seat, statement).await;
                     return seat;
+                }
+                Err(DriverFault::NeverBegan | DriverFault::Lost) => {
+                    match self.carry_on(seat, statement).await {
+                        Some(next) => {
+                            seat = next;
+                            continue;
+                        }
+                        None => return seat,
+                    }
                 }
                 Err(fault @ (DriverFault::NoStatement | DriverFault::Refused(_))) => {
                     End::refused(&fault.to_string(), now())
@@ -220,8 +222,8 @@ impl Desk {
         seat
     }
 
-    /// Recovers the session and takes a statement along that surely did not begin. `None` when it has an end now,
-    /// or is left to whoever asks for it next.
+    /// Recovers the session and takes along a statement that surely did not begin or may run again. `None` when it
+    /// has an end now, or is left to whoever asks for it next.
     pub(super) async fn carry_on(&self, seat: Seat, statement: &mut Statement) -> Option<Seat> {
         let next = match self.backend.lost(seat).await {
             Ok(next) => next,
@@ -231,6 +233,11 @@ impl Desk {
                 return None;
             }
         };
+        self.carry(next, statement).await
+    }
+
+    /// Takes a statement along to the place where its session lives by now.
+    pub(super) async fn carry(&self, next: Seat, statement: &mut Statement) -> Option<Seat> {
         match self.backend.carry(next, (statement.id, statement.epoch)).await {
             Ok(true) => {
                 statement.epoch = next.epoch;
@@ -238,7 +245,7 @@ impl Desk {
             }
             Ok(false) => None,
             Err(error) => {
-                tracing::warn!(session.id = %seat.session, epoch = %next.epoch, %error, "statement not carried on");
+                tracing::warn!(session.id = %next.session, epoch = %next.epoch, %error, "statement not carried on");
                 None
             }
         }
@@ -246,6 +253,7 @@ impl Desk {
 
     /// Waits for the end of a statement. `None` when it is left to whoever asks for it next.
     pub(super) async fn follow(&self, mut seat: Seat, mut statement: Statement) -> Option<End> {
+        let mut runs = 1;
         while statement.end.is_none() {
             match self.backend.get(seat, statement.id, POLL).await {
                 Ok(reported) => {
@@ -261,6 +269,13 @@ impl Desk {
                     // It goes on there; whoever asks for it next settles it.
                     tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %reason, "statement not followed");
                     return None;
+                }
+                Err(DriverFault::Lost) if runs < MAX_STARTS && statement.intent.may_run_again() => {
+                    runs += 1;
+                    match self.carry_on(seat, &mut statement).await {
+                        Some(next) => seat = self.start(next, &mut statement).await,
+                        None => return statement.end,
+                    }
                 }
                 Err(DriverFault::Lost | DriverFault::NoStatement) => {
                     self.end_unknown(seat, &mut statement).await;

@@ -172,6 +172,17 @@ impl FakeBackend {
         self.state.lock().unwrap().starts
     }
 
+    /// Waits until so many statements reached a driver.
+    pub(super) async fn wait_for_starts(&self, starts: u32) {
+        loop {
+            let changed = self.changed.notified();
+            if self.starts() >= starts {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Takes what counted as a call, and whether as use.
     pub(super) fn touches(&self) -> Vec<bool> {
         let touches = std::mem::take(&mut self.state.lock().unwrap().touches);
@@ -414,6 +425,7 @@ impl Backend for FakeBackend {
             ..Reported::default()
         };
         state.running.insert(id, reported.clone());
+        self.changed.notify_waiters();
         Ok(reported)
     }
 
