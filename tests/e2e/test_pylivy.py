@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas
 import pytest
 from berth_up import wait_until
-from livy import LivySession, SessionKind, SessionState, SparkRuntimeError
+from livy import LivyBatch, LivySession, SessionKind, SessionState, SparkRuntimeError
 from livy.client import LivyClient
 
 
@@ -78,3 +78,19 @@ def test_i3_pylivy_is_told_of_a_driver_that_is_killed_while_it_polls(up, url, tm
             polls.result(timeout=120)
         assert session.run("x + 22").text == "42"
         assert session.state == SessionState.IDLE
+
+
+def test_pylivy_runs_a_batch_to_its_end(url, local_jobs):
+    """livy#93, #121: with its log, and one that fails"""
+    application = local_jobs / "counted.py"
+    application.write_text(
+        "import sys\nfrom pyspark.sql import SparkSession\n"
+        "print('counted', SparkSession.builder.getOrCreate().range(int(sys.argv[1])).count())\n")
+    batch = LivyBatch.create(url, file=str(application), args=["21"], name="pylivy batch")
+    assert batch.wait() == SessionState.SUCCESS
+    assert "counted 21" in batch.log()
+    batch.kill()
+    failing = LivyBatch.create(url, file=str(application), args=["none"])
+    assert failing.wait() == SessionState.DEAD
+    assert any("ValueError" in line for line in failing.log())
+    failing.kill()

@@ -10,19 +10,27 @@ from sparkmagic import Run
 
 @pytest.fixture
 def execute(up, tmp_path):
-    """Executes a notebook; kills its driver where it waits for that."""
+    """Executes a notebook; kills its driver where it waits for that, and, if it does, while a cell runs there."""
     runs = []
+    paths = {name: tmp_path / name for name in ("reached", "go", "running", "again")}
 
-    def all_of_it(notebook):
-        reached, go = tmp_path / "reached", tmp_path / "go"
+    def all_of_it(notebook, in_cell=False):
         up.wait_warm()
-        run = Run(up.endpoints["livy"], notebook, tmp_path, NOTEBOOK_REACHED=str(reached), NOTEBOOK_GO=str(go))
+        run = Run(up.endpoints["livy"], notebook, tmp_path,
+                  **{f"NOTEBOOK_{name.upper()}": str(path) for name, path in paths.items()})
         runs.append(run)
-        wait_until(lambda: run.reached(reached), 400, "the notebook does not get to its kill")
+        kill(run, paths["reached"])
+        paths["go"].touch()
+        if in_cell:
+            kill(run, paths["running"])
+            wait_until(lambda: sessions(up)[-1]["state"] == "idle", 120, "the session is not recovered")
+            paths["again"].touch()
+        return run.wait()
+
+    def kill(run, when):
+        wait_until(lambda: run.reached(when), 400, f"the notebook does not get to its kill: {when.name}")
         up.wait_warm()
         up.kill_driver(dialect="livy")
-        go.touch()
-        return run.wait()
 
     yield all_of_it
     for run in runs:
@@ -35,9 +43,14 @@ def sessions(up):
 
 
 def test_a_notebook_of_python_and_sql(up, execute):
-    """livy#82, #120"""
-    shown = execute("pyspark.ipynb")
-    assert shown.failed() == ["1 / 0"]
+    """livy#78, #82, #120"""
+    shown = execute("pyspark.ipynb", in_cell=True)
+    lost = "time.sleep(600)"
+    assert [lost in cell or cell for cell in shown.failed()] == ["1 / 0", True]
+    # What it wrote before its driver died is not written again; the notebook goes on with what it had.
+    assert "may or may not have taken effect" in shown.text_of(lost)
+    assert shown.text_of("x + 23") == "once  43"
+    assert "image/png" in shown.types_of("%matplot remote")
     assert "ZeroDivisionError: division by zero" in shown.text_of("1 / 0")
     printed = {
         "type(counted)": "DataFrame [34, 33, 33]",
@@ -52,4 +65,19 @@ def test_a_notebook_of_python_and_sql(up, execute):
     assert "image/png" in shown.types_of("plt.plot")
     assert "'second'" in shown.page_of("%%info") and "idle" in shown.page_of("%%info")
     assert shown.text_of("%%logs"), "the log is empty"
+    assert not sessions(up), "cleanup leaves a session"
+
+
+def test_a_notebook_of_scala_and_sql(up, execute):
+    """livy#56, #120"""
+    shown = execute("spark.ipynb")
+    assert shown.failed() == ['val wrong: Int = "text"']
+    assert "type mismatch" in shown.text_of("val wrong")
+    printed = {
+        "n * x": "120.0",
+        "type(counted)": "DataFrame [34, 33, 33]",
+        "x + 22": "42",
+        "again.s": "4950",
+    }
+    assert {part: shown.text_of(part) for part in printed} == printed
     assert not sessions(up), "cleanup leaves a session"
