@@ -23,6 +23,8 @@ class Run:
         endpoint = {"username": "", "password": "", "url": f"http://{address}", "auth": "None"}
         # Its widget for tables asks its page for something, which there is none to answer.
         settings = {"livy_session_startup_timeout_seconds": 240, "use_auto_viz": False}
+        # To end a session it waits for its next heartbeat, half a minute by default.
+        settings["heartbeat_refresh_seconds"] = 2
         settings |= {f"kernel_{language}_credentials": endpoint for language in ("python", "scala")}
         (directory / "config.json").write_text(json.dumps(settings))
         environment = {**os.environ, **environment, "JUPYTER_PATH": str(directory), "SPARKMAGIC_CONF_DIR": str(directory)}

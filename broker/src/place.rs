@@ -3,6 +3,7 @@
 //! A Connect session is rebuilt from its recorded requests ([`connect`]), a code session from its statements
 //! ([`code`]).
 
+mod agents;
 mod choose;
 mod code;
 pub(crate) mod connect;
@@ -12,12 +13,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::ids::{DriverId, Epoch, NodeId, SessionId};
+use berth_core::ids::{DriverId, NodeId};
 use berth_core::record::{Application, Dialect, NodeRecord, Placement, SessionRecord, SessionState, Work};
-use berth_core::session::{Fence, fence};
 use berth_proto::agent as api;
-use berth_proto::agent::reserve_reply::refused::Reason;
-use berth_proto::agent::reserve_reply::{Is, Refused};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -32,10 +30,6 @@ use code::Poison;
 
 /// How long to wait before looking for room, or for the end of a lease, again.
 const PAUSE: Duration = Duration::from_millis(250);
-/// A driver that has not started by then will not.
-const START_DEADLINE: Duration = Duration::from_secs(120);
-/// A fence waits for a process to be gone.
-const FENCE_DEADLINE: Duration = Duration::from_secs(15);
 /// A client that finds no room should ask again after this time.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// A session whose own confs and files its driver starts with is given up when it has not come up so often.
@@ -118,17 +112,7 @@ impl Placer {
                 .await
                 .map_err(Unprepared::Refused)?;
         }
-        if let SessionState::Placing {
-            cause: Some(cause), ..
-        } = &record.state
-            && Policy::of(&record.confs) == Policy::None
-        {
-            let reason = format!(
-                "its driver is gone ({}), and berth.recovery = none asks for no other",
-                cause.as_str()
-            );
-            return Err(Unprepared::Refused(Refusal::Denied { reason }));
-        }
+        check_policy(record)?;
         let (mut tried, mut failed) = (BTreeSet::new(), 0);
         loop {
             let (node, missed) = match self.attempt(record, &tried, over).await {
@@ -165,34 +149,6 @@ impl Placer {
         }
     }
 
-    /// Makes sure that nothing of the epochs before runs any more (I1).
-    async fn fence(&self, record: &SessionRecord, from: &Placement, until: Instant) -> Result<(), Refusal> {
-        loop {
-            let node = self.fleet.node(&from.node).await.map_err(unavailable)?;
-            let Some(node) = node.filter(|node| fence(from, Some(node)) == Fence::AskAgent) else {
-                return Ok(());
-            };
-            let request = api::FenceRequest {
-                session_id: record.id.to_string(),
-                below_epoch: record.epoch.get(),
-                forget: false,
-            };
-            let mut agent = self.fleet.client(&node.address);
-            let fenced = tokio::time::timeout(FENCE_DEADLINE, agent.fence(request)).await;
-            if let Ok(Ok(_)) = fenced {
-                return Ok(());
-            }
-            if Instant::now() + PAUSE > until {
-                let reason = format!("node {} neither answers nor loses its lease", from.node);
-                return Err(Refusal::NoCapacity {
-                    reason,
-                    retry_after: RETRY_AFTER,
-                });
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
     async fn attempt(
         &self,
         record: &Arc<SessionRecord>,
@@ -222,78 +178,6 @@ impl Placer {
             self.end(record, &node, false).await;
         }
         Err((Some(id), missed))
-    }
-
-    /// Ends what may run on the node for the record's epoch, and with `forget` what is kept there of the session.
-    /// Best effort: what an agent that does not answer holds ends with its lease.
-    pub(crate) async fn end(&self, record: &SessionRecord, node: &NodeRecord, forget: bool) {
-        self.end_epoch(record.id, record.epoch, node, forget).await;
-    }
-
-    /// As [`Placer::end`], of any session.
-    pub(crate) async fn end_epoch(&self, session: SessionId, epoch: Epoch, node: &NodeRecord, forget: bool) {
-        let request = api::FenceRequest {
-            session_id: session.to_string(),
-            below_epoch: epoch.next().get(),
-            forget,
-        };
-        let mut agent = self.fleet.client(&node.address);
-        match tokio::time::timeout(FENCE_DEADLINE, agent.fence(request)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(status)) => {
-                tracing::warn!(session.id = %session, node.id = %node.id, error = status.message(), "a driver was not given back");
-            }
-            Err(late) => {
-                tracing::warn!(session.id = %session, node.id = %node.id, %late, "a driver was not given back");
-            }
-        }
-    }
-
-    async fn reserve(&self, record: &SessionRecord, choice: &Choice) -> Result<api::Endpoint, Miss> {
-        let node = &choice.node;
-        let request = api::ReserveRequest {
-            session_id: record.id.to_string(),
-            epoch: record.epoch.get(),
-            profile: record.profile.to_string(),
-            tenant: record.tenant.to_string(),
-            share_key: choice.share_key.clone(),
-            memory_bytes: choice.memory_bytes,
-            static_confs: choice.static_confs.clone(),
-            batch: record.work == Work::Batch,
-        };
-        let mut agent = self.fleet.client(&node.address);
-        let reserved = async {
-            let mut replies = agent.reserve(request).await?.into_inner();
-            while let Some(reply) = replies.message().await? {
-                match reply.is {
-                    Some(Is::Ready(endpoint)) => return Ok(Ok(endpoint)),
-                    Some(Is::Refused(refused)) => return Ok(Err(refused)),
-                    Some(Is::Starting(_)) | None => {}
-                }
-            }
-            let message = "the agent ended the reservation without a word".to_owned();
-            Ok::<_, tonic::Status>(Err(Refused {
-                message,
-                ..Refused::default()
-            }))
-        };
-        match tokio::time::timeout(START_DEADLINE, reserved).await {
-            Ok(Ok(Ok(endpoint))) => Ok(endpoint),
-            Ok(Ok(Err(refused))) => {
-                let said = format!("node {} refuses: {}", node.id, refused.message);
-                match refused.reason() {
-                    // The agent remembers an older session of this id: its epochs are over.
-                    Reason::StaleEpoch => Err(Miss::Spent(said)),
-                    Reason::StartFailed => Err(Miss::Failed(said)),
-                    _ => Err(Miss::Again(said)),
-                }
-            }
-            Ok(Err(status)) => Err(Miss::Spent(format!("node {}: {}", node.id, status.message()))),
-            Err(late) => Err(Miss::Spent(format!(
-                "node {} has not started a driver: {late}",
-                node.id
-            ))),
-        }
     }
 
     async fn rebuild(
@@ -359,6 +243,22 @@ fn application(endpoint: &api::Endpoint) -> Option<Application> {
         id: told(&endpoint.application_id)?,
         ui_url: told(&endpoint.ui_url),
     })
+}
+
+/// A session may want no other driver than its first.
+fn check_policy(record: &SessionRecord) -> Result<(), Unprepared> {
+    match &record.state {
+        SessionState::Placing {
+            cause: Some(cause), ..
+        } if Policy::of(&record.confs) == Policy::None => {
+            let reason = format!(
+                "its driver is gone ({}), and berth.recovery = none asks for no other",
+                cause.as_str()
+            );
+            Err(Unprepared::Refused(Refusal::Denied { reason }))
+        }
+        SessionState::Placing { .. } | SessionState::Active { .. } | SessionState::Closed { .. } => Ok(()),
+    }
 }
 
 fn describe(choice: &Choice, made: &Made) -> String {

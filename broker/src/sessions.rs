@@ -16,6 +16,7 @@ pub(crate) mod code;
 mod numbers;
 mod settle;
 mod touch;
+mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;

@@ -377,5 +377,19 @@ mod tests {
             "{options}"
         );
         assert!(options.ends_with("-XX:TieredStopAtLevel=1"), "{options}");
+        let open = ProfileConfig {
+            confs: BTreeMap::from([(UI.to_owned(), "true".to_owned())]),
+            ..ProfileConfig::default()
+        };
+        let confs = super::confs(
+            &config,
+            &open,
+            &BTreeMap::new(),
+            &node,
+            Path::new("/t"),
+            "secret",
+            id,
+        );
+        assert_eq!(confs[UI], "true", "a profile may open Spark's pages");
     }
 }

@@ -3,14 +3,12 @@
 //! A statement is a lineage entry; its id is the entry's place less one. What it is to run is the payload, how it
 //! ended is the answer. Statements run at the agent of the session's node, which runs each of them once.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_core::confs;
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::lineage::{LineageEntry, Outcome};
-use berth_core::record::{Application, Cause, CloseReason, Dialect, SessionState, Work};
+use berth_core::record::{Application, Cause, CloseReason, SessionState};
 use berth_proto::agent as api;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -19,15 +17,14 @@ use uuid::Uuid;
 
 use super::Sessions;
 use super::ask::Fault;
+use super::wanted::wanted;
 use crate::dialects::connect::backend as connect;
-use crate::dialects::connect::backend::{Backend as _, Ended, Refusal as Refused, Route, Ticket, Wanted};
+use crate::dialects::connect::backend::{Backend as _, Ended, Refusal as Refused, Route, Ticket};
 use crate::dialects::livy::backend::{Backend, DriverFault, Numbered, Phase, Seat};
-use crate::dialects::livy::files::{self, Given};
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::recovery::Happened;
 use crate::dialects::livy::refusal::Refusal;
-use crate::dialects::livy::replay::Policy;
 use crate::dialects::livy::resource::Resource;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 use crate::dialects::livy::task::Task;
@@ -35,8 +32,6 @@ use crate::ledger::{Ledger, unavailable};
 
 /// The call that statements are recorded as.
 pub(super) const CALL: &str = "code";
-/// Conf that names the profile of a session.
-const PROFILE: &str = "spark.berth.profile";
 /// Lines of a driver's log that are shown.
 const LOG_LINES: u32 = 200;
 /// How long an agent that is away is waited for by a client that does not wait itself.
@@ -80,48 +75,6 @@ pub(super) fn refusal(refused: Refused) -> Refusal {
             Refusal::Unavailable(refused.to_string())
         }
     }
-}
-
-pub(super) fn wanted(listed: &Listed, open: &[PathBuf]) -> Result<Wanted, Refusal> {
-    let Given { mut confs, files } = files::given(&listed.request, open)?;
-    let profile = confs.remove(PROFILE);
-    let policy = [Policy::CONF, Policy::ALIAS].map(|name| confs.remove(name));
-    let policy = policy.into_iter().flatten().next();
-    let policy = policy
-        .map(|policy| policy.parse::<Policy>().map(|_| policy))
-        .transpose()?;
-    let refused = confs::refused(&confs);
-    if !refused.is_empty() {
-        let names = refused.join(", ");
-        return Err(Refusal::Rejected(format!(
-            "Blacklisted configuration values in session config: {names}"
-        )));
-    }
-    confs.extend(policy.map(|policy| (Policy::CONF.to_owned(), policy)));
-    let memory_bytes = match confs.get("spark.driver.memory") {
-        None => None,
-        Some(heap) => {
-            let bytes = confs::size_bytes(heap).filter(|bytes| *bytes > 0);
-            let wrong = || Refusal::Rejected(format!("driverMemory '{heap}' is not a size such as 2g"));
-            Some(confs::reservation(bytes.ok_or_else(wrong)?))
-        }
-    };
-    // What submits a batch is told its lists.
-    let of_batch = |name: &str| listed.work() == Work::Batch && files::FIELDS.contains(&name);
-    confs.extend(files.into_iter().filter(|(name, _)| !of_batch(name)));
-    Ok(Wanted {
-        session: listed.session,
-        dialect: Dialect::Livy,
-        work: listed.work(),
-        owner: listed.owner.clone(),
-        tenant: listed.tenant.clone(),
-        client_id: listed.client_id(),
-        name: listed.request.name.clone(),
-        profile,
-        confs,
-        memory_bytes,
-        lifetime: listed.request.lifetime(),
-    })
 }
 
 fn concluded(session: SessionId, id: u64, end: &End) -> Result<(Ticket, Ended), Refusal> {
