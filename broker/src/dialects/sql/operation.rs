@@ -28,6 +28,8 @@ use crate::dialects::connect::inside::Inside;
 
 /// How long a driver may take to take note of a cancel.
 const INTERRUPT_DEADLINE: Duration = Duration::from_secs(10);
+/// When a driver is asked again.
+const INTERRUPT_AGAIN: Duration = Duration::from_secs(1);
 /// How long a statement that was asked to stop may go on before it is forgotten.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -222,7 +224,7 @@ impl Operation {
     pub(crate) fn cancel(&self) {
         if self.settle(State::Canceled) {
             self.stop.cancel();
-        } else if self.cursor.try_lock().is_err() {
+        } else if matches!(self.state(), State::Finished(_)) && self.cursor.try_lock().is_err() {
             // Somebody waits for rows that nobody wants any more.
             self.inside.release(self.id);
         }
@@ -232,7 +234,8 @@ impl Operation {
     pub(super) fn close(&self) {
         if self.settle(State::Canceled) {
             self.stop.cancel();
-        } else {
+        } else if !self.stop.is_cancelled() {
+            // One that is being stopped is forgotten when it has stopped.
             self.inside.release(self.id);
         }
     }
@@ -291,6 +294,7 @@ impl Operation {
         let stops = matches!(settled, State::Canceled | State::TimedOut);
         self.settle(settled);
         if stops || self.stop.is_cancelled() {
+            self.stop.cancel();
             self.stop_driver().await;
         }
     }
@@ -325,15 +329,28 @@ impl Operation {
 
     /// Has the driver stop, and waits for it: what became of a write is written down at its end.
     async fn stop_driver(&self) {
-        let interrupted = tokio::time::timeout(INTERRUPT_DEADLINE, self.inside.interrupt(self.id)).await;
-        if !matches!(interrupted, Ok(Ok(()))) {
-            tracing::debug!(operation = %self.id, "a driver did not take note of a cancel");
-        }
         let over = async {
             let mut cursor = self.cursor.lock().await;
             while !matches!(cursor.pull().await, Ok(Pulled::End) | Err(_)) {}
         };
-        let _late = tokio::time::timeout(STOP_DEADLINE, over).await;
+        // A driver does not hear it of what it is just about to begin.
+        let asked = async {
+            loop {
+                let interrupt = self.inside.interrupt(self.id);
+                if !matches!(
+                    tokio::time::timeout(INTERRUPT_DEADLINE, interrupt).await,
+                    Ok(Ok(()))
+                ) {
+                    tracing::debug!(operation = %self.id, "a driver did not take note of a cancel");
+                }
+                tokio::time::sleep(INTERRUPT_AGAIN).await;
+            }
+        };
+        tokio::select! {
+            () = over => {}
+            () = asked => {}
+            () = tokio::time::sleep(STOP_DEADLINE) => {}
+        }
         self.inside.release(self.id);
     }
 }

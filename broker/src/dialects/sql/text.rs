@@ -147,7 +147,7 @@ impl<'a> Texts<'a> {
     }
 
     fn write_nested(&self, row: usize, out: &mut Vec<u8>) {
-        if self.array.is_null(row) {
+        if self.array.is_null(row) || *self.array.data_type() == DataType::Null {
             out.extend_from_slice(b"null");
             return;
         }
