@@ -67,7 +67,7 @@ class Sasl(TTransport.TBufferedTransport):
 
 
 class Probe(TCLIService.Client):
-    """A connection with the generated calls, and short forms of the usual ones."""
+    """A connection with the generated calls, and short forms of the usual ones. Sessions share a driver if not told."""
 
     def __init__(self, address, transport="sasl", strict=True, headers=None, path="/cliservice", **login):
         host, port = address.rsplit(":", 1)
@@ -82,7 +82,8 @@ class Probe(TCLIService.Client):
         super().__init__(TBinaryProtocol(self.transport, strictRead=False, strictWrite=strict))
         self.session = None
 
-    def open(self, version=5, username=None, password=None, conf=None):
+    def open(self, version=5, username=None, password=None, conf=None, profile="together"):
+        conf = {"berth.profile": profile, **(conf or {})}
         request = ttypes.TOpenSessionReq(client_protocol=version, username=username, password=password, configuration=conf)
         response = self.OpenSession(request)
         self.session = response.sessionHandle
