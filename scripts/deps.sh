@@ -40,7 +40,8 @@ venv() {
   echo "$wanted" > "$dir/.wanted"
 }
 venv venv-43 'pyspark[connect]==4.3.0' 'pandas<3' zstandard==0.25.0 pytest==8.4.2 opentelemetry-proto==1.45.2 \
-  matplotlib==3.10.9 ipykernel==7.4.0 PyYAML==6.0.3 livy==0.8.0
+  matplotlib==3.10.9 ipykernel==7.4.0 PyYAML==6.0.3 livy==0.8.0 \
+  PyHive==0.7.0 thrift==0.25.0 thrift-sasl==0.4.3 pure-sasl==0.6.2 impyla==0.24.0 SQLAlchemy==2.1.9
 # With all that it needs but Kerberos, which has to be compiled.
 venv venv-sparkmagic --no-deps $(<"$(dirname "$0")/../tests/sparkmagic.txt")
 # Airflow has its own ideas of what else is installed.

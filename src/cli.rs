@@ -94,6 +94,12 @@ pub(crate) struct UpArgs {
     /// Address of Livy's REST API.
     #[arg(long)]
     livy: Option<String>,
+    /// Address of HiveServer2's Thrift protocol.
+    #[arg(long)]
+    hs2: Option<String>,
+    /// Address of HiveServer2's Thrift protocol over HTTP.
+    #[arg(long)]
+    hs2_http: Option<String>,
     /// Address of the admin pages.
     #[arg(long)]
     admin: Option<String>,
@@ -134,6 +140,12 @@ impl UpArgs {
             ("--python", key(&["agent", "python"]), self.python.map(text)),
             ("--connect", key(&["listen", "connect"]), self.connect.map(text)),
             ("--livy", key(&["listen", "livy"]), self.livy.map(text)),
+            ("--hs2", key(&["listen", "hs2"]), self.hs2.map(text)),
+            (
+                "--hs2-http",
+                key(&["listen", "hs2-http"]),
+                self.hs2_http.map(text),
+            ),
             ("--admin", key(&["listen", "admin"]), self.admin.map(text)),
             ("--agent", key(&["listen", "agent"]), self.agent.map(text)),
             ("--warm", profile("warm"), self.warm.map(number)),

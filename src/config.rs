@@ -71,6 +71,10 @@ pub(crate) struct Listen {
     pub(crate) connect: SocketAddr,
     /// Livy's REST API.
     pub(crate) livy: SocketAddr,
+    /// HiveServer2's Thrift protocol, with SASL or without; what begins as HTTP is served as such.
+    pub(crate) hs2: SocketAddr,
+    /// HiveServer2's Thrift protocol over HTTP, at `/cliservice`.
+    pub(crate) hs2_http: SocketAddr,
     /// Metrics and health; nothing secret, and no authentication.
     pub(crate) admin: SocketAddr,
     /// The agent, for brokers only: always mutual TLS.
@@ -89,6 +93,8 @@ impl Default for Listen {
         Self {
             connect: loopback(15002),
             livy: loopback(8998),
+            hs2: loopback(10009),
+            hs2_http: loopback(10010),
             admin: loopback(8900),
             agent: loopback(7450),
             tls_cert: None,

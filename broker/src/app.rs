@@ -12,6 +12,7 @@ use axum::{Router, middleware};
 use berth_core::ids::BrokerId;
 use berth_proto::DESCRIPTORS;
 use berth_runtime::admin::Probe;
+use berth_runtime::auth::Authenticator;
 use berth_runtime::tasks::{Shutdown, Tasks};
 use berth_store::blobs::Blobs;
 use berth_store::lease::Keeper;
@@ -23,9 +24,11 @@ use uuid::Uuid;
 use crate::calls::Calls;
 use crate::config::BrokerConfig;
 use crate::dialects::connect::{Connect, ConnectConfig, service};
+use crate::dialects::hs2::{self, Door, Hs2};
 use crate::dialects::livy;
 use crate::dialects::livy::batches::desk::Batches;
 use crate::dialects::livy::desk::Desk;
+use crate::dialects::sql::Engine;
 use crate::fleet::Fleet;
 use crate::leader::Leader;
 use crate::ledger::Ledger;
@@ -42,6 +45,8 @@ pub struct Broker {
     lease: Arc<Keeper>,
     connect: Router,
     livy: Router,
+    hs2: Arc<Hs2>,
+    calls: Calls,
 }
 
 impl Broker {
@@ -121,6 +126,8 @@ impl Broker {
             tasks.clone(),
             config.livy.clone(),
         );
+        let engine = Engine::new(Arc::clone(&connect), config.sql.clone(), tasks.clone());
+        let hs2 = Hs2::new(engine, config.hs2.clone());
         let livy = livy::router(Arc::new(desk), batches)
             .layer(middleware::from_fn(identity::livy))
             .layer(middleware::from_fn_with_state(calls.clone(), limit::livy));
@@ -129,12 +136,14 @@ impl Broker {
         let connect = service(connect).layer(middleware::from_fn(identity::connect));
         let connect = native
             .merge(connect)
-            .layer(middleware::from_fn_with_state(calls, limit::connect));
+            .layer(middleware::from_fn_with_state(calls.clone(), limit::connect));
         Ok(Self {
             tasks,
             lease,
             connect,
             livy,
+            hs2,
+            calls,
         })
     }
 
@@ -146,6 +155,17 @@ impl Broker {
     /// What is served on the Livy port.
     pub fn livy_routes(&self) -> Router {
         self.livy.clone()
+    }
+
+    /// What is served over HTTP on the ports of HiveServer2's protocol.
+    pub fn hs2_routes(&self) -> Router {
+        let calls = middleware::from_fn_with_state(self.calls.clone(), limit::hs2);
+        hs2::router(Arc::clone(&self.hs2)).layer(calls)
+    }
+
+    /// What is spoken on the port of HiveServer2's protocol by connections that are not HTTP.
+    pub fn hs2_door(&self, authenticator: Authenticator) -> Arc<Door> {
+        self.hs2.door(authenticator, self.calls.clone())
     }
 
     /// Whether new clients should be sent here.

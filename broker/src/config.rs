@@ -6,7 +6,9 @@ use berth_core::admission::Limits;
 use berth_core::ids::{ProfileName, TenantId};
 use serde::{Deserialize, Serialize};
 
+use crate::dialects::hs2::Hs2Config;
 use crate::dialects::livy::LivyConfig;
+use crate::dialects::sql::SqlConfig;
 
 /// What a broker needs to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,6 +34,10 @@ pub struct BrokerConfig {
     pub closed_seconds: u64,
     /// The Livy dialect.
     pub livy: LivyConfig,
+    /// What the dialects that run SQL have in common.
+    pub sql: SqlConfig,
+    /// HiveServer2's Thrift protocol.
+    pub hs2: Hs2Config,
     /// Limits of tenants without limits of their own.
     pub default_limits: Limits,
     /// Limits by tenant.
@@ -58,6 +64,8 @@ impl Default for BrokerConfig {
             lineage_entries: 10_000,
             closed_seconds: 24 * 3600,
             livy: LivyConfig::default(),
+            sql: SqlConfig::default(),
+            hs2: Hs2Config::default(),
             default_limits: Limits::default(),
             tenants: BTreeMap::new(),
         }

@@ -1,4 +1,6 @@
 //! The protocols that clients speak.
 
 pub mod connect;
+pub mod hs2;
 pub mod livy;
+pub mod sql;

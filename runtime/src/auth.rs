@@ -74,19 +74,26 @@ impl Authenticator {
         matches!(self, Self::Tokens(_))
     }
 
+    /// The caller who names a user and shows a password; `None` to refuse it.
+    pub fn named(&self, user: &str, password: &str) -> Option<Identity> {
+        match self {
+            Self::Trust => Some(Identity {
+                user: Some(user.to_owned()).filter(|user| !user.is_empty()),
+                ..Identity::trusted()
+            }),
+            Self::Tokens(tokens) => tokens
+                .find(password)
+                .filter(|identity| identity.user.as_deref() == Some(user)),
+        }
+    }
+
     /// The caller of a request with these headers; `None` to refuse it.
     pub fn identify(&self, headers: &HeaderMap) -> Option<Identity> {
         match (self, shown(headers)) {
-            (Self::Trust, Shown::Named { user, .. }) => Some(Identity {
-                user: Some(user),
-                ..Identity::trusted()
-            }),
+            (_, Shown::Named { user, password }) => self.named(&user, &password),
             // Whatever else comes is meant for somebody else, as a token that a client sends to every server is.
             (Self::Trust, Shown::Nothing | Shown::Token(_) | Shown::Unreadable) => Some(Identity::trusted()),
             (Self::Tokens(tokens), Shown::Token(token)) => tokens.find(&token),
-            (Self::Tokens(tokens), Shown::Named { user, password }) => tokens
-                .find(&password)
-                .filter(|identity| identity.user.as_deref() == Some(user.as_str())),
             (Self::Tokens(_), Shown::Nothing | Shown::Unreadable) => None,
         }
     }

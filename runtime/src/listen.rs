@@ -1,6 +1,7 @@
 //! Listeners: an accept loop of our own with limits, over HTTP/1 and HTTP/2, with TLS or without.
 
 mod counted;
+mod mixed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::tasks::{Shutdown, Tasks};
 use counted::Counted;
+pub use mixed::{Protocol, Stream};
 
 /// Connections of one listener at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -45,7 +47,27 @@ type Ended = Box<dyn std::error::Error + Send + Sync>;
 /// Serves `routes` on `listener` until the tasks drain, and lets open calls finish until they abort. `name` is a
 /// metric label.
 pub fn serve(name: &'static str, listener: TcpListener, routes: Router, tasks: &Tasks) {
-    accept(name, listener, None, routes, tasks);
+    accept(name, listener, None, Served::http(routes), tasks);
+}
+
+/// As [`serve`], for a port on which `protocol` is spoken too, each connection by its first byte.
+pub fn serve_mixed(
+    name: &'static str,
+    listener: TcpListener,
+    tls: Option<&ServerConfig>,
+    routes: Router,
+    protocol: Arc<dyn Protocol>,
+    tasks: &Tasks,
+) {
+    let routes = match tls {
+        Some(_) => routes.layer(Extension(OverTls)),
+        None => routes,
+    };
+    let served = Served {
+        routes,
+        protocol: Some(protocol),
+    };
+    accept(name, listener, tls.map(acceptor), served, tasks);
 }
 
 /// As [`serve`], with TLS. The configuration may follow reloads; ALPN is set here.
@@ -56,22 +78,37 @@ pub fn serve_tls(
     routes: Router,
     tasks: &Tasks,
 ) {
+    let served = Served::http(routes.layer(Extension(OverTls)));
+    accept(name, listener, Some(acceptor(tls)), served, tasks);
+}
+
+fn acceptor(tls: &ServerConfig) -> TlsAcceptor {
     let mut tls = tls.clone();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    accept(
-        name,
-        listener,
-        Some(TlsAcceptor::from(Arc::new(tls))),
-        routes.layer(Extension(OverTls)),
-        tasks,
-    );
+    TlsAcceptor::from(Arc::new(tls))
+}
+
+/// What is spoken on a port.
+#[derive(Clone)]
+struct Served {
+    routes: Router,
+    protocol: Option<Arc<dyn Protocol>>,
+}
+
+impl Served {
+    fn http(routes: Router) -> Self {
+        Self {
+            routes,
+            protocol: None,
+        }
+    }
 }
 
 fn accept(
     name: &'static str,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    routes: Router,
+    served: Served,
     tasks: &Tasks,
 ) {
     let (owner, room) = (tasks.clone(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
@@ -84,10 +121,10 @@ fn accept(
             };
             match accepted {
                 Ok((stream, place)) => {
-                    let (tls, routes, shutdown) = (tls.clone(), routes.clone(), owner.shutdown().clone());
+                    let (tls, served, shutdown) = (tls.clone(), served.clone(), owner.shutdown().clone());
                     let open = Open::count(name, place);
                     owner.spawn("client connection", async move {
-                        if let Err(error) = admit(stream, tls, routes, &shutdown).await {
+                        if let Err(error) = admit(stream, tls, served, &shutdown).await {
                             tracing::debug!(listener = name, error, "a client connection ended");
                         }
                         drop(open);
@@ -134,17 +171,38 @@ impl Drop for Open {
 async fn admit(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
-    routes: Router,
+    served: Served,
     shutdown: &Shutdown,
 ) -> Result<(), Ended> {
     // A socket without this option still works, a little slower.
     let _slower = stream.set_nodelay(true);
     match tls {
-        None => speak(stream, routes, shutdown).await,
+        None => tell_apart(stream, served, shutdown).await,
         Some(tls) => {
             let stream = tokio::time::timeout(HEADER_DEADLINE, tls.accept(stream)).await??;
-            speak(stream, routes, shutdown).await
+            tell_apart(stream, served, shutdown).await
         }
+    }
+}
+
+async fn tell_apart<S>(stream: S, served: Served, shutdown: &Shutdown) -> Result<(), Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Some(protocol) = served.protocol else {
+        return speak(stream, served.routes, shutdown).await;
+    };
+    let peeked = tokio::select! {
+        peeked = tokio::time::timeout(HEADER_DEADLINE, mixed::Peeked::new(stream)) => peeked??,
+        () = shutdown.draining() => return Ok(()),
+    };
+    match peeked {
+        None => Ok(()),
+        Some((byte, stream)) if protocol.begins_with(byte) => {
+            protocol.serve(Box::new(stream), shutdown.clone()).await;
+            Ok(())
+        }
+        Some((_, stream)) => speak(stream, served.routes, shutdown).await,
     }
 }
 

@@ -82,6 +82,8 @@ fn exposed(config: &Config) -> Option<String> {
     let doors = [
         ("connect", listen.connect),
         ("livy", listen.livy),
+        ("hs2", listen.hs2),
+        ("hs2-http", listen.hs2_http),
         ("admin", listen.admin),
     ];
     let doors: Vec<String> = doors.iter().filter_map(open).collect();

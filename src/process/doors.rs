@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
+use berth_broker::app::Broker;
 use berth_runtime::auth::{AuthenticateLayer, Authenticator};
 use berth_runtime::listen;
 use berth_runtime::tasks::Tasks;
@@ -26,12 +27,16 @@ pub(super) struct Doors {
 pub(super) struct ClientDoors {
     pub(super) connect: TcpListener,
     pub(super) livy: TcpListener,
+    pub(super) hs2: TcpListener,
+    pub(super) hs2_http: TcpListener,
 }
 
 /// The addresses that were bound.
 pub(super) struct Addresses {
     pub(super) connect: Option<SocketAddr>,
     pub(super) livy: Option<SocketAddr>,
+    pub(super) hs2: Option<SocketAddr>,
+    pub(super) hs2_http: Option<SocketAddr>,
     pub(super) agent: Option<SocketAddr>,
     pub(super) admin: SocketAddr,
 }
@@ -44,6 +49,8 @@ impl Doors {
             Role::Up | Role::Broker => Some(ClientDoors {
                 connect: bind(listen.connect, "connect").await?,
                 livy: bind(listen.livy, "livy").await?,
+                hs2: bind(listen.hs2, "hs2").await?,
+                hs2_http: bind(listen.hs2_http, "hs2-http").await?,
             }),
         };
         let agent = match role {
@@ -64,6 +71,8 @@ impl Doors {
         Ok(Addresses {
             connect: of(clients.map(|clients| &clients.connect))?,
             livy: of(clients.map(|clients| &clients.livy))?,
+            hs2: of(clients.map(|clients| &clients.hs2))?,
+            hs2_http: of(clients.map(|clients| &clients.hs2_http))?,
             agent: of(self.agent.as_ref())?,
             admin: self.admin.local_addr()?,
         })
@@ -109,6 +118,20 @@ pub(super) fn serve(name: &'static str, listener: TcpListener, routes: Router, l
     }
 }
 
+/// Serves HiveServer2's protocol: on one port whatever way a connection begins, on the other as HTTP alone.
+pub(super) fn serve_hs2(
+    (any, http): (TcpListener, TcpListener),
+    broker: &Broker,
+    locks: &Locks,
+    tasks: &Tasks,
+) {
+    let layer = AuthenticateLayer::new(locks.authenticator.clone(), "hs2");
+    let routes = broker.hs2_routes().layer(layer);
+    let door = broker.hs2_door(locks.authenticator.clone());
+    listen::serve_mixed("hs2", any, locks.tls.as_deref(), routes, door, tasks);
+    serve("hs2-http", http, broker.hs2_routes(), locks, tasks);
+}
+
 /// Says where everything is: to people, and in `endpoints.json` below the data directory of a whole Berth.
 pub(super) fn announce(config: &Config, role: Role, addresses: &Addresses) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
@@ -129,6 +152,12 @@ pub(super) fn announce(config: &Config, role: Role, addresses: &Addresses) -> an
     if let (Some(connect), Some(livy)) = (addresses.connect, addresses.livy) {
         writeln!(out, "  Spark Connect  sc://{connect}")?;
         writeln!(out, "  Livy           {scheme}://{livy}")?;
+    }
+    if let (Some(hs2), Some(http)) = (addresses.hs2, addresses.hs2_http) {
+        writeln!(
+            out,
+            "  HiveServer2    jdbc:hive2://{hs2}  ({scheme}://{http}/cliservice)"
+        )?;
     }
     if let Some(agent) = addresses.agent {
         writeln!(out, "  agent          {agent}  (brokers only)")?;
@@ -168,6 +197,8 @@ fn write_endpoints(config: &Config, addresses: &Addresses) -> anyhow::Result<()>
     let endpoints = serde_json::json!({
         "connect": shown(addresses.connect),
         "livy": shown(addresses.livy),
+        "hs2": shown(addresses.hs2),
+        "hs2-http": shown(addresses.hs2_http),
         "agent": shown(addresses.agent),
         "admin": addresses.admin.to_string(),
     });

@@ -48,3 +48,16 @@ def spark(up, connect, user):
     session = connect(user)
     assert session.version.startswith("4.")
     return session
+
+
+@pytest.fixture(scope="module")
+def together(up):
+    """A driver that the sessions of a module share over HiveServer2's protocol; it stays between them."""
+    from hive_probe import SUCCESS, Probe
+
+    kept = Probe(up.endpoints["hs2"], user="together")
+    assert kept.open().status.statusCode == SUCCESS
+    assert kept.value("select 1") == 1
+    yield
+    kept.close_session()
+    kept.leave()

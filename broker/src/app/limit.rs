@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -26,6 +27,14 @@ pub(super) async fn connect(State(calls): State<Calls>, request: Request, next: 
 pub(super) async fn livy(State(calls): State<Calls>, request: Request, next: Next) -> Response {
     match calls.enter("livy") {
         None => Refusal::Unavailable(FULL.to_owned()).into_response(),
+        Some(call) => held(next.run(request).await, call),
+    }
+}
+
+/// For HiveServer2's protocol over HTTP, whose clients take a status for what it is.
+pub(super) async fn hs2(State(calls): State<Calls>, request: Request, next: Next) -> Response {
+    match calls.enter("hs2") {
+        None => (StatusCode::SERVICE_UNAVAILABLE, FULL).into_response(),
         Some(call) => held(next.run(request).await, call),
     }
 }

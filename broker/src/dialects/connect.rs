@@ -13,6 +13,7 @@
 //! | `outbox`, `operation`, `registry`, `stream` | what an operation has for its client |
 //! | `unary`, `interrupt`, `artifacts`, `clone` | all other calls |
 //! | `rebuild` | makes a session's state again on a new driver |
+//! | `inside` | the same sessions, for other dialects of the broker |
 //! | `backend` | what this dialect asks of the rest of the broker |
 
 mod artifacts;
@@ -24,6 +25,7 @@ mod delivery;
 mod errors;
 mod execute;
 mod execution;
+pub(crate) mod inside;
 mod interrupt;
 mod loss;
 mod operation;

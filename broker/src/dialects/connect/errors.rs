@@ -218,12 +218,17 @@ fn with_details(code: Code, message: &str, type_url: &str, value: Vec<u8>) -> St
 
 /// The `errorClass` of a status, when it carries Spark's details.
 pub(crate) fn error_class(status: &Status) -> Option<String> {
+    detail(status, "errorClass")
+}
+
+/// One of Spark's details of a status.
+pub(crate) fn detail(status: &Status, name: &str) -> Option<String> {
     let decoded = RpcStatus::decode(status.details()).ok()?;
     let info = decoded.details.iter().find(|any| any.type_url == ERROR_INFO)?;
     ErrorInfo::decode(info.value.as_slice())
         .ok()?
         .metadata
-        .remove("errorClass")
+        .remove(name)
 }
 
 #[cfg(test)]

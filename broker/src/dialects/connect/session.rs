@@ -1,6 +1,7 @@
 //! Who calls, about which session, and where it lives.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use berth_core::ids::SessionId;
 use berth_core::record::{Cause, Dialect, Lifetime, Work};
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use super::backend::Route;
 use super::backend::{Refusal, Wanted};
 use super::errors::{self, Handle, invalid_handle};
+use super::inside::Terms;
 use super::loss::Fault;
 use super::rewrite::{self, Head};
 use super::rpc::Rpc;
@@ -44,6 +46,8 @@ pub(crate) struct Call {
     pub(crate) headers: MetadataMap,
     /// Those of them that its driver sees.
     pub(crate) metadata: MetadataMap,
+    /// What another dialect opens it with; `None` for a client of this one.
+    terms: Option<Arc<Terms>>,
 }
 
 impl Connect {
@@ -71,6 +75,7 @@ impl Connect {
             observed: head.observed,
             metadata: onward(&headers),
             headers,
+            terms: None,
         })
     }
 
@@ -158,23 +163,7 @@ impl Connect {
     /// # Errors
     /// The reason why it has none.
     pub(crate) async fn open(&self, call: &Call) -> Result<Route, Status> {
-        let wanted = Wanted {
-            session: call.session,
-            owner: call.user.clone(),
-            tenant: call
-                .identity
-                .as_ref()
-                .and_then(|identity| identity.tenant.clone()),
-            dialect: Dialect::Connect,
-            work: Work::Session,
-            client_id: call.client_session.to_string(),
-            name: None,
-            profile: call.header(PROFILE_HEADER),
-            confs: BTreeMap::new(),
-            memory_bytes: None,
-            lifetime: Lifetime::default(),
-        };
-        let opened = self.backend.open(wanted).await;
+        let opened = self.backend.open(call.wanted()).await;
         opened.map_err(|refusal| match refusal {
             Refusal::Closed => invalid_handle(Handle::SessionClosed, &call.client_session.to_string()),
             other => errors::refused(&other, call.session),
@@ -210,6 +199,66 @@ impl Call {
             session: SessionId::for_connect(&self.user, client_session),
             observed: None,
             ..self.clone()
+        }
+    }
+
+    /// A session of another dialect, about which nothing is asked yet.
+    pub(crate) fn inside(
+        user: &str,
+        identity: Option<Identity>,
+        client_session: Uuid,
+        terms: Arc<Terms>,
+    ) -> Self {
+        Self {
+            rpc: Rpc::AnalyzePlan,
+            message: Bytes::new(),
+            user: user.to_owned(),
+            identity,
+            client_session,
+            session: SessionId::for_connect(user, client_session),
+            observed: None,
+            headers: MetadataMap::new(),
+            metadata: MetadataMap::new(),
+            terms: Some(terms),
+        }
+    }
+
+    /// Another call about the same session.
+    pub(crate) fn about(&self, rpc: Rpc, message: Bytes) -> Self {
+        Self {
+            rpc,
+            message,
+            metadata: onward(&self.headers),
+            ..self.clone()
+        }
+    }
+
+    /// The session, as it is opened if it is new.
+    fn wanted(&self) -> Wanted {
+        let tenant = self
+            .identity
+            .as_ref()
+            .and_then(|identity| identity.tenant.clone());
+        let plain = || Terms {
+            dialect: Dialect::Connect,
+            name: None,
+            profile: self.header(PROFILE_HEADER),
+            confs: BTreeMap::new(),
+            lifetime: Lifetime::default(),
+        };
+        let terms = self.terms.as_deref().cloned().unwrap_or_else(plain);
+        Wanted {
+            session: self.session,
+            owner: self.user.clone(),
+            tenant,
+            dialect: terms.dialect,
+            work: Work::Session,
+            client_id: self.client_session.to_string(),
+            name: terms.name,
+            profile: terms.profile,
+            confs: terms.confs,
+            memory_bytes: None,
+            lifetime: terms.lifetime,
         }
     }
 

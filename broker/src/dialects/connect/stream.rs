@@ -32,6 +32,16 @@ impl Answers {
         }
     }
 
+    /// The next message; `None` at the end of the result. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Result<Message, Status>> {
+        self.reader.next().await
+    }
+
+    /// Forgets what was sent to a client that will not ask for it again.
+    pub(crate) fn forget_sent(&self) {
+        self.operation.outbox.release_until(u64::MAX);
+    }
+
     /// The stream. It ends with the result, with its error, or when another call takes the operation over.
     pub(crate) fn into_stream(self) -> AnswerStream {
         stream::unfold(self, |mut answers| async move {

@@ -1,0 +1,142 @@
+//! Spark Connect from within the broker: how dialects that run SQL use the sessions and operations of this one.
+//!
+//! Such a session is a Spark Connect session like any other. What changes its state is recorded, what runs on it is
+//! resumed after a loss, and what it was told is told again, by the same rules and the same code.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use berth_core::ids::SessionId;
+use berth_core::record::{CloseReason, Dialect, Lifetime, SessionRecord};
+use berth_core::wire;
+use bytes::Bytes;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::rpc::{Rpc, execute as fields};
+use super::session::Call;
+use super::stream::Answers;
+use super::{Connect, Identity, errors, execute, interrupt};
+
+/// `InterruptRequest.interrupt_type`, and its value for one operation.
+const INTERRUPT_TYPE: (u32, u64) = (4, 3);
+/// `InterruptRequest.operation_id`.
+const INTERRUPT_OPERATION: u32 = 6;
+
+/// What a session of another dialect is opened with.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    /// The dialect.
+    pub(crate) dialect: Dialect,
+    /// A name for people.
+    pub(crate) name: Option<String>,
+    /// The profile that its client asked for.
+    pub(crate) profile: Option<String>,
+    /// Confs that are set on it wherever it lives.
+    pub(crate) confs: BTreeMap<String, String>,
+    /// When it ends by its client's wish.
+    pub(crate) lifetime: Lifetime,
+}
+
+/// One session, for a dialect that translates.
+#[derive(Debug, Clone)]
+pub(crate) struct Inside {
+    connect: Arc<Connect>,
+    call: Call,
+}
+
+impl Inside {
+    /// The session that `user` calls `client_session`. Nothing is opened yet.
+    pub(crate) fn new(
+        connect: Arc<Connect>,
+        user: &str,
+        identity: Option<Identity>,
+        client_session: Uuid,
+        terms: Terms,
+    ) -> Self {
+        let call = Call::inside(user, identity, client_session, Arc::new(terms));
+        Self { connect, call }
+    }
+
+    /// Berth's own id of the session.
+    pub(crate) fn id(&self) -> SessionId {
+        self.call.session
+    }
+
+    /// Opens the session, or waits for its next place, and gives its record.
+    ///
+    /// # Errors
+    /// Why it has no place.
+    pub(crate) async fn open(&self) -> Result<Arc<SessionRecord>, Status> {
+        Ok(self.connect.route(&self.call).await?.record)
+    }
+
+    /// Executes a serialized `Plan` under this id. The operation stays until [`Inside::release`].
+    ///
+    /// # Errors
+    /// It could not be begun.
+    pub(crate) async fn execute(&self, operation: Uuid, plan: &[u8]) -> Result<Results, Status> {
+        let mut message = Vec::with_capacity(plan.len() + 80);
+        wire::append_bytes(&mut message, fields::PLAN, plan);
+        wire::append_string(&mut message, fields::OPERATION_ID, &operation.to_string());
+        let mut reattach = Vec::new();
+        wire::append_varint(&mut reattach, fields::REATTACHABLE, 1);
+        let mut option = Vec::new();
+        wire::append_bytes(&mut option, fields::REATTACH_OPTIONS, &reattach);
+        wire::append_bytes(&mut message, fields::REQUEST_OPTIONS, &option);
+        let call = self.call.about(Rpc::ExecutePlan, message.into());
+        let answers = execute::execute(&self.connect, call).await?;
+        Ok(Results { answers })
+    }
+
+    /// Asks an operation to stop. Its results end with an error soon after.
+    ///
+    /// # Errors
+    /// The driver could not be asked.
+    pub(crate) async fn interrupt(&self, operation: Uuid) -> Result<(), Status> {
+        let mut message = Vec::new();
+        wire::append_varint(&mut message, INTERRUPT_TYPE.0, INTERRUPT_TYPE.1);
+        wire::append_string(&mut message, INTERRUPT_OPERATION, &operation.to_string());
+        let call = self.call.about(Rpc::Interrupt, message.into());
+        interrupt::interrupt(&self.connect, call).await.map(drop)
+    }
+
+    /// Forgets an operation and whatever is left of its results.
+    pub(crate) fn release(&self, operation: Uuid) {
+        self.connect.release(self.call.session, &operation.to_string());
+    }
+
+    /// Ends the session.
+    ///
+    /// # Errors
+    /// The store's refusal.
+    pub(crate) async fn close(&self) -> Result<(), Status> {
+        for operation in self.connect.operations.remove_session(self.call.session) {
+            operation.outbox.release_all();
+        }
+        self.connect
+            .close(self.call.session, CloseReason::Client, false)
+            .await
+    }
+}
+
+/// What an operation answers, message by message.
+#[derive(Debug)]
+pub(crate) struct Results {
+    answers: Answers,
+}
+
+impl Results {
+    /// The next `ExecutePlanResponse`; `None` at the end. What was given out is not kept: this reader does not lose
+    /// its connection. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, Status>> {
+        self.answers.forget_sent();
+        let next = self.answers.next().await?;
+        Some(next.map(|message| message.body))
+    }
+}
+
+/// The SQLSTATE of an error, where it carries Spark's details.
+pub(crate) fn sql_state(status: &Status) -> Option<String> {
+    errors::detail(status, "sqlState")
+}

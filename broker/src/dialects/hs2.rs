@@ -1,0 +1,97 @@
+//! HiveServer2's Thrift protocol, for unmodified JDBC drivers, beeline, PyHive and impyla.
+//!
+//! The dialect translates: what it is asked for is done by [`super::sql`].
+//!
+//! | module | what |
+//! |---|---|
+//! | `wire` | Thrift's binary protocol |
+//! | `sasl`, `inbound`, `binary` | connections: login, bytes, calls one after another |
+//! | `http` | the same calls, one a request |
+//! | `calls` | which call does what |
+//! | `handle`, `protocol`, `schema`, `rowset`, `info` | what is in requests and answers |
+
+mod binary;
+mod calls;
+mod handle;
+mod http;
+mod inbound;
+mod info;
+mod protocol;
+mod rowset;
+mod sasl;
+mod schema;
+mod wire;
+
+use std::sync::Arc;
+
+use berth_core::ids::TenantId;
+use berth_runtime::auth::{Authenticator, Identity};
+use serde::{Deserialize, Serialize};
+
+use super::sql::failure::Failure;
+use super::sql::{Caller, Engine};
+use crate::calls::Calls;
+
+pub use binary::Door;
+pub(crate) use http::router;
+
+/// Limits and switches of the dialect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Hs2Config {
+    /// Largest message of a client, in bytes.
+    pub max_message_bytes: usize,
+    /// True to close the sessions of a connection that ends; over HTTP they stay.
+    pub close_on_disconnect: bool,
+    /// The release of Spark that tools are told of that look for one.
+    pub spark_version: String,
+}
+
+impl Default for Hs2Config {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 100 << 20,
+            close_on_disconnect: true,
+            spark_version: "4.3.0".to_owned(),
+        }
+    }
+}
+
+/// The dialect's state. One a broker.
+#[derive(Debug)]
+pub(crate) struct Hs2 {
+    engine: Arc<Engine>,
+    config: Hs2Config,
+}
+
+impl Hs2 {
+    /// The dialect over an engine.
+    pub(crate) fn new(engine: Arc<Engine>, config: Hs2Config) -> Arc<Self> {
+        Arc::new(Self { engine, config })
+    }
+
+    /// What is spoken on connections that are not HTTP.
+    pub(crate) fn door(self: &Arc<Self>, authenticator: Authenticator, calls: Calls) -> Arc<Door> {
+        Arc::new(Door::new(Arc::clone(self), authenticator, calls))
+    }
+}
+
+/// Who calls, as the engine knows it.
+///
+/// # Errors
+/// The user's tenant is none.
+pub(crate) fn caller(identity: Identity) -> Result<Caller, Failure> {
+    let tenant = identity.tenant.as_deref().map(str::parse::<TenantId>).transpose();
+    let wrong = |error| {
+        let user = identity.user.as_deref().unwrap_or_default();
+        Failure::new(
+            "42501",
+            format!("the tenant of user {user} is not a tenant's name: {error}; mend the token file"),
+        )
+    };
+    Ok(Caller {
+        tenant: tenant.map_err(wrong)?,
+        operator: identity.operator,
+        user: identity.user,
+    })
+}

@@ -1,0 +1,357 @@
+//! What a client asks for when it opens a session: keys as Hive, Kyuubi and Spark name them.
+//!
+//! | key | what becomes of it |
+//! |---|---|
+//! | `use:database`, `use:catalog` | where the session begins |
+//! | `set:hiveconf:K`, `set:hivevar:K`, `set:system:K`, `set:metaconf:K` | as `K` |
+//! | `set:env:K` | the session is refused |
+//! | `kyuubi.*` | those of [`Opening::kyuubi`]; the others are named in the session's log |
+//! | `hive.server2.*` | the fetch size and the user to act for; the others are of no use here |
+//! | `spark.*` | `spark.sql.*` is set; resources belong to the profile and are named in the log; the rest is refused |
+//! | others | set as they are, so that `${K}` in statements finds them |
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use berth_core::confs;
+
+use super::failure::Failure;
+
+/// Bytes of all keys and values together: they are kept in the session's record.
+const MAX_BYTES: usize = 64 << 10;
+/// The keys that name the user to act for.
+const PROXY_KEYS: [&str; 2] = ["kyuubi.session.proxy.user", "hive.server2.proxy.user"];
+
+/// What was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Opening {
+    /// The catalog to begin in.
+    pub(crate) catalog: Option<String>,
+    /// The database to begin in.
+    pub(crate) database: Option<String>,
+    /// The user to act for.
+    pub(crate) proxy_user: Option<String>,
+    /// Confs to set.
+    pub(crate) confs: BTreeMap<String, String>,
+    /// The profile of its driver.
+    pub(crate) profile: Option<String>,
+    /// A name for people.
+    pub(crate) name: Option<String>,
+    /// Rows that the client likes to fetch at once.
+    pub(crate) fetch_size: Option<u32>,
+    /// How long a statement may run.
+    pub(crate) query_timeout: Option<Duration>,
+    /// How long the session may be idle.
+    pub(crate) idle: Option<Duration>,
+    /// What was not heeded, for the session's log.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Opening {
+    /// Reads the keys in the order in which they came; the last of several counts.
+    ///
+    /// # Errors
+    /// A key that a session must not have, or a value that cannot be read.
+    pub(crate) fn read(pairs: &[(String, String)]) -> Result<Self, Failure> {
+        let bytes: usize = pairs.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if bytes > MAX_BYTES {
+            return Err(Failure::invalid(format!(
+                "the session's configuration has {bytes} bytes; {MAX_BYTES} is the most"
+            )));
+        }
+        let mut opening = Self::default();
+        for (key, value) in pairs {
+            opening.take(key, value)?;
+        }
+        Ok(opening)
+    }
+
+    fn take(&mut self, key: &str, value: &str) -> Result<(), Failure> {
+        if let Some(of) = key.strip_prefix("use:") {
+            let given = Some(value.to_owned()).filter(|value| !value.is_empty());
+            match of {
+                "database" => self.database = given,
+                "catalog" => self.catalog = given,
+                _ => self.note(key, "is not known"),
+            }
+            return Ok(());
+        }
+        let plain = match key.strip_prefix("set:") {
+            None => key,
+            Some(rest) => match rest.split_once(':') {
+                Some(("hiveconf" | "hivevar" | "system" | "metaconf", plain)) => plain,
+                Some(("env", name)) => {
+                    return Err(Failure::invalid(format!(
+                        "the environment variable {name} cannot be set by a session; leave it out"
+                    )));
+                }
+                _ => rest,
+            },
+        };
+        self.take_plain(plain, value)
+    }
+
+    fn take_plain(&mut self, key: &str, value: &str) -> Result<(), Failure> {
+        match key {
+            "" => {}
+            _ if PROXY_KEYS.contains(&key) => self.proxy_user = Some(value.to_owned()),
+            "berth.profile" => self.profile = Some(value.to_owned()),
+            "wmapp" | "applicationName" | "kyuubi.session.name" => self.name = Some(value.to_owned()),
+            "wmpool" => {}
+            "hive.server2.thrift.resultset.default.fetch.size" => self.fetch_size = value.parse().ok(),
+            _ if key.starts_with("hive.server2.") || key.starts_with("kyuubi.client.") => {}
+            _ if key.starts_with("kyuubi.") => self.kyuubi(key, value)?,
+            _ if key.starts_with("spark.") => self.spark(key, value)?,
+            _ => drop(self.confs.insert(key.to_owned(), value.to_owned())),
+        }
+        Ok(())
+    }
+
+    fn kyuubi(&mut self, key: &str, value: &str) -> Result<(), Failure> {
+        match key {
+            "kyuubi.session.idle.timeout" => self.idle = Some(duration(key, value)?),
+            "kyuubi.operation.query.timeout" => {
+                self.query_timeout = Some(duration(key, value)?).filter(|limit| !limit.is_zero());
+            }
+            "kyuubi.engine.type" if !value.eq_ignore_ascii_case("SPARK_SQL") => {
+                return Err(Failure::unsupported(format!(
+                    "{key} {value} is not there: sessions run on Spark; use SPARK_SQL or leave it out"
+                )));
+            }
+            "kyuubi.engine.type" => {}
+            "kyuubi.operation.language" if !value.eq_ignore_ascii_case("SQL") => {
+                return Err(language(value));
+            }
+            "kyuubi.operation.language" => {}
+            _ => self.note(key, "has no meaning in Berth and is ignored"),
+        }
+        Ok(())
+    }
+
+    fn spark(&mut self, key: &str, value: &str) -> Result<(), Failure> {
+        let one = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        if !confs::refused(&one).is_empty() {
+            return Err(Failure::new(
+                "42501",
+                format!(
+                    "{key} may not be set by a session; unset it, or ask the operator for a profile that has it"
+                ),
+            ));
+        }
+        if key.starts_with("spark.sql.") {
+            self.confs.extend(one);
+        } else {
+            self.note(
+                key,
+                "belongs to the driver, which the profile describes; it is ignored",
+            );
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, key: &str, text: &str) {
+        self.notes.push(format!("WARN {key} {text}"));
+    }
+
+    /// The statements that bring a new session to where it begins.
+    pub(crate) fn statements(&self) -> Vec<String> {
+        let catalog = self
+            .catalog
+            .iter()
+            .map(|name| format!("SET CATALOG {}", quoted(name)));
+        // Sessions begin in it, and it may be missing.
+        let database = self.database.iter().filter(|name| *name != "default");
+        let database = database.map(|name| format!("USE {}", quoted(name)));
+        catalog.chain(database).collect()
+    }
+}
+
+/// An identifier in backquotes.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// The statement to run for one that came with settings of its own, and what of these is not heeded.
+///
+/// # Errors
+/// Another language than SQL.
+pub(crate) fn statement(text: &str, overlay: &[(String, String)]) -> Result<(String, Vec<String>), Failure> {
+    let mut statement = text.to_owned();
+    let mut notes = Vec::new();
+    for (key, value) in overlay {
+        match key.as_str() {
+            "kyuubi.operation.language" if !value.eq_ignore_ascii_case("SQL") => return Err(language(value)),
+            "kyuubi.operation.set.current.catalog" => statement = format!("SET CATALOG {}", quoted(value)),
+            "kyuubi.operation.get.current.catalog" => "SELECT current_catalog()".clone_into(&mut statement),
+            "kyuubi.operation.set.current.database" => statement = format!("USE {}", quoted(value)),
+            "kyuubi.operation.get.current.database" => "SELECT current_database()".clone_into(&mut statement),
+            "kyuubi.operation.language" | "kyuubi.operation.result.format" => {}
+            _ => notes.push(format!(
+                "WARN {key} for one statement alone is not heeded; use SET {key}={value}"
+            )),
+        }
+    }
+    Ok((statement, notes))
+}
+
+fn language(value: &str) -> Failure {
+    Failure::unsupported(format!(
+        "statements in {value} are not run over this protocol; Livy's API takes Python and Scala"
+    ))
+}
+
+/// A duration: milliseconds, or as ISO 8601 writes it (`PT1H30M`).
+fn duration(key: &str, value: &str) -> Result<Duration, Failure> {
+    let wrong = || {
+        Failure::invalid(format!(
+            "{key} {value} is no duration; write milliseconds, or PT30M for half an hour"
+        ))
+    };
+    if let Ok(millis) = value.parse() {
+        return Ok(Duration::from_millis(millis));
+    }
+    iso(&value.to_ascii_uppercase()).ok_or_else(wrong)
+}
+
+fn iso(text: &str) -> Option<Duration> {
+    let rest = text.strip_prefix('P')?;
+    let (days, times) = rest.split_once('T').unwrap_or((rest, ""));
+    let mut seconds = 0f64;
+    for (part, units) in [
+        (days, &[('D', 86_400.0)][..]),
+        (times, &[('H', 3600.0), ('M', 60.0), ('S', 1.0)]),
+    ] {
+        let mut rest = part;
+        while !rest.is_empty() {
+            let end = rest.find(|c: char| c.is_ascii_alphabetic())?;
+            let (number, unit) = (rest.get(..end)?, rest[end..].chars().next()?);
+            let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+            seconds += number.parse::<f64>().ok()? * factor;
+            rest = &rest[end + 1..];
+        }
+    }
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Opening, Failure> {
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        Opening::read(&pairs)
+    }
+
+    #[test]
+    fn confs_come_with_and_without_their_prefixes() {
+        // hs2#17
+        let opening = read(&[
+            ("set:hiveconf:spark.sql.shuffle.partitions", "7"),
+            ("set:hivevar:x", "1"),
+            ("y", "2"),
+            ("set:hivevar:spark.sql.ansi.enabled", "true"),
+            ("spark.executor.memory", "2g"),
+            ("kyuubi.engine.share.level", "USER"),
+            ("hive.server2.thrift.resultset.default.fetch.size", "500"),
+            (
+                "set:hiveconf:hive.server2.thrift.resultset.default.fetch.size",
+                "100",
+            ),
+        ])
+        .unwrap();
+        let confs: Vec<_> = opening
+            .confs
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        assert_eq!(
+            confs,
+            [
+                "spark.sql.ansi.enabled=true",
+                "spark.sql.shuffle.partitions=7",
+                "x=1",
+                "y=2"
+            ]
+        );
+        assert_eq!(opening.fetch_size, Some(100));
+        assert_eq!(opening.notes.len(), 2, "{:?}", opening.notes);
+    }
+
+    #[test]
+    fn keys_that_a_session_must_not_have_are_refused_by_name() {
+        // hs2#18
+        let cases = [
+            ("set:env:X", "variable X"),
+            ("set:hiveconf:spark.plugins", "spark.plugins may not"),
+            ("spark.driver.extraJavaOptions", "may not"),
+            ("kyuubi.engine.type", "SPARK_SQL"),
+            ("kyuubi.session.idle.timeout", "PT30M"),
+        ];
+        for (key, text) in cases {
+            let failure = read(&[(key, "odd")]).unwrap_err();
+            assert!(failure.text.contains(text), "{key}: {failure}");
+        }
+        let long = "x".repeat(MAX_BYTES);
+        assert!(read(&[("k", &long)]).is_err());
+    }
+
+    #[test]
+    fn a_session_begins_where_its_client_says() {
+        // hs2#16
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+        let cases: [Case<'_>; 4] = [
+            (&[], &[]),
+            (&[("use:database", "default")], &[]),
+            (&[("use:database", "a`b")], &["USE `a``b`"]),
+            (
+                &[("use:database", "d"), ("use:catalog", "c")],
+                &["SET CATALOG `c`", "USE `d`"],
+            ),
+        ];
+        for (pairs, statements) in cases {
+            assert_eq!(read(pairs).unwrap().statements(), statements);
+        }
+    }
+
+    #[test]
+    fn durations_are_milliseconds_or_iso() {
+        let cases = [
+            ("1500", Some(1500)),
+            ("PT30M", Some(1_800_000)),
+            ("pt1h1.5s", Some(3_601_500)),
+            ("P1DT1H", Some(90_000_000)),
+            ("PT", Some(0)),
+            ("30m", None),
+            ("PTxS", None),
+            ("PT-1S", None),
+        ];
+        for (text, millis) in cases {
+            let read = duration("k", text).ok();
+            assert_eq!(read, millis.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn statements_that_a_driver_makes_up_become_sql() {
+        let overlay = |key: &str, value: &str| [(key.to_owned(), value.to_owned())];
+        let cases = [
+            ("kyuubi.operation.set.current.catalog", "c", "SET CATALOG `c`"),
+            (
+                "kyuubi.operation.get.current.catalog",
+                "",
+                "SELECT current_catalog()",
+            ),
+            ("kyuubi.operation.set.current.database", "d", "USE `d`"),
+            ("kyuubi.operation.result.format", "arrow", "text"),
+        ];
+        for (key, value, expected) in cases {
+            let (statement, notes) = statement("text", &overlay(key, value)).unwrap();
+            assert_eq!((statement.as_str(), notes.len()), (expected, 0));
+        }
+        assert!(statement("x", &overlay("kyuubi.operation.language", "PYTHON")).is_err());
+        assert_eq!(statement("x", &overlay("spark.sql.a", "1")).unwrap().1.len(), 1);
+    }
+}

@@ -1,0 +1,177 @@
+//! One session of a SQL dialect, as this broker serves it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::cursor::{Cursor, Pulled};
+use super::failure::Failure;
+use super::opening::Opening;
+use super::operation::Operation;
+use super::plan;
+use crate::dialects::connect::inside::Inside;
+
+/// Bytes of an answer that is needed whole, such as the list of a database's tables.
+const MAX_WHOLE_BYTES: usize = 64 << 20;
+
+/// A session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Its id, under which Spark Connect knows it too.
+    pub(crate) id: Uuid,
+    /// Who opened it, and may use it.
+    pub(crate) opened_by: String,
+    /// The version of its client's protocol, a number of the dialect.
+    pub(crate) protocol: i32,
+    /// What it was opened with.
+    pub(crate) opening: Opening,
+    pub(super) inside: Inside,
+    ready: OnceCell<()>,
+    operations: Mutex<BTreeMap<Uuid, Arc<Operation>>>,
+    used_at: Mutex<Instant>,
+}
+
+impl Session {
+    pub(super) fn new(
+        id: Uuid,
+        opened_by: &str,
+        protocol: i32,
+        opening: Opening,
+        inside: Inside,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            opened_by: opened_by.to_owned(),
+            protocol,
+            opening,
+            inside,
+            ready: OnceCell::new(),
+            operations: Mutex::default(),
+            used_at: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// Waits until the session is where its client wants to begin.
+    ///
+    /// # Errors
+    /// It has no driver, or a statement of its beginning failed; the next call tries again.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        let prepared = self.ready.get_or_try_init(|| async {
+            self.inside.open().await?;
+            for statement in self.opening.statements() {
+                self.whole(&plan::sql(&statement)).await?;
+            }
+            Ok::<_, Failure>(())
+        });
+        prepared.await.map(drop)
+    }
+
+    /// Everything that a plan answers.
+    ///
+    /// # Errors
+    /// The plan's own, or more rows than are taken at once.
+    pub(super) async fn whole(&self, plan: &[u8]) -> Result<Vec<RecordBatch>, Failure> {
+        let id = Uuid::new_v4();
+        let answered = async {
+            let mut cursor = Cursor::over(self.inside.execute(id, plan).await?);
+            while cursor.pull().await? != Pulled::End {
+                if cursor.kept_bytes() > MAX_WHOLE_BYTES {
+                    return Err(Failure::new(
+                        "54000",
+                        "the answer is too large; narrow what is asked for",
+                    ));
+                }
+            }
+            Ok(cursor.into_rows())
+        };
+        let answered = answered.await;
+        self.inside.release(id);
+        answered
+    }
+
+    /// Notes a call of its client.
+    pub(super) fn touch(&self) {
+        *lock(&self.used_at) = Instant::now();
+    }
+
+    /// For how long its client has been quiet with nothing running.
+    pub(super) fn idle(&self) -> Duration {
+        let operations = lock(&self.operations);
+        if operations
+            .values()
+            .any(|operation| !operation.state().is_settled())
+        {
+            return Duration::ZERO;
+        }
+        drop(operations);
+        lock(&self.used_at).elapsed()
+    }
+
+    /// Enters an operation. One that is settled and longest unused gives way if there are `most` already.
+    ///
+    /// # Errors
+    /// All of them run.
+    pub(super) fn enter(
+        &self,
+        operation: &Arc<Operation>,
+        most: usize,
+    ) -> Result<Option<Arc<Operation>>, Failure> {
+        let mut operations = lock(&self.operations);
+        let mut gone = None;
+        if operations.len() >= most {
+            let settled = operations
+                .values()
+                .filter(|operation| operation.state().is_settled());
+            let oldest = settled
+                .max_by_key(|operation| operation.unused())
+                .map(|oldest| oldest.id);
+            let full = || {
+                Failure::new(
+                    "53000",
+                    format!("this session runs {most} operations already; wait for one, or close some"),
+                )
+            };
+            gone = operations.remove(&oldest.ok_or_else(full)?);
+        }
+        operations.insert(operation.id, Arc::clone(operation));
+        Ok(gone)
+    }
+
+    /// One of its operations.
+    pub(super) fn operation(&self, id: Uuid) -> Option<Arc<Operation>> {
+        lock(&self.operations).get(&id).cloned()
+    }
+
+    /// Takes an operation out.
+    pub(super) fn take(&self, id: Uuid) -> Option<Arc<Operation>> {
+        lock(&self.operations).remove(&id)
+    }
+
+    /// Takes out what nobody has asked for within `limit`.
+    pub(super) fn take_unused(&self, limit: Duration) -> Vec<Arc<Operation>> {
+        let is_unused =
+            |operation: &Arc<Operation>| operation.state().is_settled() && operation.unused() >= limit;
+        let mut operations = lock(&self.operations);
+        let unused: Vec<_> = operations.values().filter(|o| is_unused(o)).cloned().collect();
+        for operation in &unused {
+            operations.remove(&operation.id);
+        }
+        unused
+    }
+
+    /// Takes all operations out.
+    pub(super) fn take_all(&self) -> Vec<Arc<Operation>> {
+        std::mem::take(&mut *lock(&self.operations))
+            .into_values()
+            .collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,79 @@
+"""Sessions of HiveServer2's Thrift protocol whose driver is killed. Cases: spec of that protocol, section 10."""
+
+import pytest
+from berth_up import wait_until
+from hive_probe import ERROR, SUCCESS, Probe
+
+
+@pytest.fixture
+def probe(up, user):
+    up.wait_warm()
+    made = Probe(up.endpoints["hs2"], user=user)
+    confs = {"set:hiveconf:spark.sql.shuffle.partitions": "7", "set:hivevar:x": "5"}
+    assert made.open(conf=confs, profile="default").status.statusCode == SUCCESS
+    yield made
+    made.close_session()
+    made.leave()
+
+
+def test_i2_the_state_of_a_session_is_back(up, user, probe):
+    """hs2#66: confs, variables, USE, temporary views and functions, after an idle driver is killed"""
+    probe.run(f"create database {user}")
+    probe.run(f"use {user}")
+    probe.run("set spark.sql.session.timeZone=Asia/Tokyo")
+    probe.run("create temporary view v as select id, id * 2 as d from range(100)")
+    probe.run("create temporary function twice(n int) returns int return n * 2")
+    up.wait_warm()
+    up.kill_driver(user)
+    assert probe.value("select sum(d) from v") == 9900
+    assert probe.value("select twice(${x})") == 10
+    assert probe.value("select current_database()") == user
+    assert probe.rows(probe.run("set spark.sql.shuffle.partitions"))[0][1] == "7"
+    assert probe.value("select timestamp'2020-01-01 00:00:00Z'") == "2020-01-01 09:00:00"
+    assert up.session(owner=user)["epoch"] == 2
+    probe.run("use default")
+    probe.run(f"drop database {user}")
+
+
+def test_i2_a_read_goes_on_where_it_was(up, user, probe):
+    """hs2#65: the driver is killed between two fetches; no row is missing and none comes twice"""
+    resumed = 'berth_statements_rerun_total{class="read",delivered="some"}'
+    before = up.metric(resumed)
+    # Far more than the broker and the driver's connection hold between them.
+    operation = probe.run("select id, repeat('x', 500) as pad from range(0, 400000, 1, 16)")
+    seen = [row[0] for row in probe.rows(operation, rows=10_000)]
+    up.wait_warm()
+    up.kill_driver(user)
+    while True:
+        rows = probe.rows(operation, rows=10_000)
+        if not rows:
+            break
+        seen += [row[0] for row in rows]
+    assert seen == list(range(400_000))
+    assert up.metric(resumed) == before + 1
+
+
+def test_i3_a_write_is_not_run_twice(up, user, probe):
+    """hs2#66: its outcome is told to be unknown, and the session goes on"""
+    probe.run(f"create table {user}_t (n bigint) using parquet")
+    statement = f"insert into {user}_t select sum(hash(id)) from range(0, 100000000000, 1, 64)"
+    operation = probe.execute(statement, asynchronous=True).operationHandle
+    wait_until(lambda: any("tasks" in line for (line,) in probe.rows(operation, kind=1)), 60, "it does not run")
+    up.wait_warm()
+    up.kill_driver(user)
+    status = probe.wait(operation)
+    assert status.operationState == 5 and status.sqlState == "40003", status
+    assert "may or may not have taken effect" in status.errorMessage
+    assert probe.value(f"select count(*) from {user}_t") == 0
+    assert probe.execute("select * from nowhere").status.statusCode == ERROR
+    probe.run(f"drop table {user}_t")
+
+
+def test_i2_a_running_read_is_run_again(up, user, probe):
+    """hs2#66: before its first row"""
+    operation = probe.execute("select sum(hash(id)) as n from range(0, 300000000, 1, 8)", asynchronous=True).operationHandle
+    wait_until(lambda: any("tasks" in line for (line,) in probe.rows(operation, kind=1)), 60, "it does not run")
+    up.wait_warm()
+    up.kill_driver(user)
+    assert probe.wait(operation).operationState == 2
+    assert len(probe.rows(operation)) == 1
