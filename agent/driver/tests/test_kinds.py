@@ -101,6 +101,7 @@ def test_every_type_of_sql_is_json(sql, expression, value):
 def test_sql_is_cut_at_a_thousand_rows(sql):
     """livy#60"""
     assert [len(sql(f"select * from range({count})")["data"]) for count in (0, 999, 1500)] == [0, 999, 1000]
+    assert sql("select 1 as a, 2 as a, interval '1' day as a")["data"] == [[1, 2, "INTERVAL '1' DAY"]]
 
 
 def test_sql_is_cut_where_its_session_says(driver):
@@ -108,7 +109,6 @@ def test_sql_is_cut_where_its_session_says(driver):
     for rows, found in ((0, 0), (3, 3), (5000, 2000)):
         query = json.dumps({"sql": "select * from range(2000)", "rows": rows})
         assert len(driver.show("query", query)["application/json"]["data"]) == found
-    assert sql("select 1 as a, 2 as a, interval '1' day as a")["data"] == [[1, 2, "INTERVAL '1' DAY"]]
 
 
 def test_errors_of_sql_have_the_message_and_frames(driver):

@@ -107,7 +107,9 @@ impl Desk {
         if !is_active {
             return Ok(None);
         }
-        let seat = self.seat_soon(listed).await?;
+        let Some(seat) = self.seat_soon(listed).await? else {
+            return Ok(None);
+        };
         let asked = match self.backend.get(seat, statement.id, Duration::ZERO).await {
             Err(DriverFault::NoStatement) if statement.epoch < seat.epoch => {
                 if statement.intent.may_run_again() {
@@ -181,7 +183,9 @@ impl Desk {
         if self.backend.phase(listed.session).await? != Phase::Active {
             return Ok(None);
         }
-        let seat = self.seat_soon(listed).await?;
+        let Some(seat) = self.seat_soon(listed).await? else {
+            return Ok(None);
+        };
         Ok(self.backend.get(seat, id, Duration::ZERO).await.ok())
     }
 
@@ -211,7 +215,7 @@ impl Desk {
         if self.withdraw(listed, statement).await? {
             return Ok(());
         }
-        let seat = self.seat_soon(listed).await?;
+        let seat = self.seat_now(listed).await?;
         match self.backend.cancel(seat, statement.id).await {
             Ok(()) | Err(DriverFault::NoStatement | DriverFault::Lost | DriverFault::NeverBegan) => Ok(()),
             Err(DriverFault::Refused(reason)) => Err(Refusal::Unavailable(reason)),
@@ -225,7 +229,7 @@ impl Desk {
     pub async fn complete(&self, listed: &Listed, asked: Completion) -> Result<Vec<String>, Refusal> {
         let own = asked.kind.as_deref().map(str::parse::<Kind>).transpose()?;
         let kind = listed.kind.of_statement(own)?;
-        let seat = self.seat_soon(listed).await?;
+        let seat = self.seat_now(listed).await?;
         let completed = self
             .backend
             .complete(seat, kind, &asked.code, asked.cursor.unwrap_or(0))

@@ -208,7 +208,7 @@ impl Desk {
     /// Stops a job of a session that serves. The turn is held: a job that its agent does not know by then is not on
     /// its way there, and finds its end before it starts.
     async fn stop_job(&self, listed: &Listed, job: &Statement) -> Result<(), Refusal> {
-        let seat = self.seat_soon(listed).await?;
+        let seat = self.seat_now(listed).await?;
         let _turn = self.turn(listed).lock().await;
         match self.backend.cancel(seat, job.id).await {
             Err(DriverFault::NoStatement) => {

@@ -158,12 +158,21 @@ impl Desk {
         Ok(none && self.waiting().note_clear(seat))
     }
 
-    /// The session's place, if it is to be had soon.
+    /// The session's place, for a call that does nothing without it.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`] if it is not, and as [`crate::dialects::livy::backend::Backend::seat`].
-    pub(super) async fn seat_soon(&self, listed: &Listed) -> Result<Seat, Refusal> {
+    /// [`Refusal::Unavailable`] if it is not to be had soon, and as [`Desk::seat_soon`].
+    pub(super) async fn seat_now(&self, listed: &Listed) -> Result<Seat, Refusal> {
+        let none = || Refusal::Unavailable("the session has no driver yet".to_owned());
+        self.seat_soon(listed).await?.ok_or_else(none)
+    }
+
+    /// The session's place; `None` if it is not to be had soon.
+    ///
+    /// # Errors
+    /// As [`crate::dialects::livy::backend::Backend::seat`].
+    pub(super) async fn seat_soon(&self, listed: &Listed) -> Result<Option<Seat>, Refusal> {
         let seat = tokio::time::timeout(PROMPT, self.backend.seat(listed)).await;
-        seat.unwrap_or_else(|_late| Err(Refusal::Unavailable("the session has no driver yet".to_owned())))
+        seat.map_or(Ok(None), |seat| seat.map(Some))
     }
 }
