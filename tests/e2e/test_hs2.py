@@ -186,6 +186,15 @@ def test_nothing_is_told_as_nothing(probe):
     assert probe.columns(done) == [("Result", 7)] and probe.rows(done) == []
 
 
+def test_a_write_runs_once(probe, user):
+    """hs2#30"""
+    probe.run(f"create table {user}_t (n int) using parquet")
+    for _ in range(3):
+        probe.run(f"insert into {user}_t select 1")
+    assert probe.value(f"select count(*) from {user}_t") == 3
+    probe.run(f"drop table {user}_t")
+
+
 TYPES = [
     ("true", 0, True), ("-128Y", 1, -128), ("32767S", 2, 32767), ("-2147483648", 3, -2147483648),
     ("9223372036854775807L", 4, 9223372036854775807), ("cast(1.2 as float)", 5, 1.2), ("-1.5d", 6, -1.5),
