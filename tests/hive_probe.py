@@ -1,6 +1,7 @@
 """HiveServer2's Thrift protocol as it is on the wire: one call at a time, with PyHive's own structs."""
 
 import socket
+import ssl
 import struct
 
 from TCLIService import TCLIService, ttypes
@@ -34,9 +35,13 @@ def receive(sock, length):
     return got
 
 
+def trusting(ca):
+    return ssl.create_default_context(cafile=ca)
+
+
 def patient(host, port, ca=None):
     """A socket whose deadline only bounds a failing test."""
-    made = TSSLSocket.TSSLSocket(host, int(port), ca_certs=ca) if ca else TSocket.TSocket(host, int(port))
+    made = TSSLSocket.TSSLSocket(host, int(port), ssl_context=trusting(ca)) if ca else TSocket.TSocket(host, int(port))
     made.setTimeout(120_000)
     return made
 
@@ -73,7 +78,7 @@ class Probe(TCLIService.Client):
     def __init__(self, address, transport="sasl", strict=True, headers=None, path="/cliservice", ca=None, **login):
         host, port = address.rsplit(":", 1)
         if transport == "http":
-            self.transport = THttpClient(f"{'https' if ca else 'http'}://{address}{path}", cafile=ca)
+            self.transport = THttpClient(f"{'https' if ca else 'http'}://{address}{path}", ssl_context=trusting(ca) if ca else None)
             self.transport.setCustomHeaders(headers or {})
         elif transport == "nosasl":
             self.transport = TTransport.TBufferedTransport(patient(host, port, ca))
@@ -143,10 +148,7 @@ class Probe(TCLIService.Client):
         return self.GetInfo(ttypes.TGetInfoReq(self.session, number))
 
     def leave(self):
-        self.transport.close() if hasattr(self.transport, "close") else None
-        raw = getattr(self.transport, "raw", None)
-        if raw:
-            raw.close()
+        self.transport.close()
 
 
 def cells(results):
