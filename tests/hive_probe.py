@@ -1,11 +1,12 @@
 """HiveServer2's Thrift protocol as it is on the wire: one call at a time, with PyHive's own structs."""
 
 import socket
+import ssl
 import struct
 
 from TCLIService import TCLIService, ttypes
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
-from thrift.transport import TSocket, TTransport
+from thrift.transport import TSocket, TSSLSocket, TTransport
 from thrift.transport.THttpClient import THttpClient
 
 SUCCESS, ERROR = 0, 3
@@ -34,9 +35,13 @@ def receive(sock, length):
     return got
 
 
-def patient(host, port):
+def trusting(ca):
+    return ssl.create_default_context(cafile=ca)
+
+
+def patient(host, port, ca=None):
     """A socket whose deadline only bounds a failing test."""
-    made = TSocket.TSocket(host, int(port))
+    made = TSSLSocket.TSSLSocket(host, int(port), ssl_context=trusting(ca)) if ca else TSocket.TSocket(host, int(port))
     made.setTimeout(120_000)
     return made
 
@@ -47,7 +52,8 @@ class Sasl(TTransport.TBufferedTransport):
     def __init__(self, transport, **login):
         super().__init__(transport)
         transport.open()
-        assert sasl_login(transport.handle, **login) == (5, "")
+        self.answered = sasl_login(transport.handle, **login)
+        assert self.answered == (5, ""), self.answered
         self.raw, self.read_buffer, self.out = transport, b"", b""
 
     def read(self, size):
@@ -69,16 +75,16 @@ class Sasl(TTransport.TBufferedTransport):
 class Probe(TCLIService.Client):
     """A connection with the generated calls, and short forms of the usual ones. Sessions share a driver if not told."""
 
-    def __init__(self, address, transport="sasl", strict=True, headers=None, path="/cliservice", **login):
+    def __init__(self, address, transport="sasl", strict=True, headers=None, path="/cliservice", ca=None, **login):
         host, port = address.rsplit(":", 1)
         if transport == "http":
-            self.transport = THttpClient(f"http://{address}{path}")
+            self.transport = THttpClient(f"{'https' if ca else 'http'}://{address}{path}", ssl_context=trusting(ca) if ca else None)
             self.transport.setCustomHeaders(headers or {})
         elif transport == "nosasl":
-            self.transport = TTransport.TBufferedTransport(patient(host, port))
+            self.transport = TTransport.TBufferedTransport(patient(host, port, ca))
             self.transport.open()
         else:
-            self.transport = Sasl(patient(host, port), **login)
+            self.transport = Sasl(patient(host, port, ca), **login)
         super().__init__(TBinaryProtocol(self.transport, strictRead=False, strictWrite=strict))
         self.session = None
 
@@ -142,10 +148,7 @@ class Probe(TCLIService.Client):
         return self.GetInfo(ttypes.TGetInfoReq(self.session, number))
 
     def leave(self):
-        self.transport.close() if hasattr(self.transport, "close") else None
-        raw = getattr(self.transport, "raw", None)
-        if raw:
-            raw.close()
+        self.transport.close()
 
 
 def cells(results):

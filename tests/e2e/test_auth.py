@@ -1,5 +1,6 @@
 """Tokens and TLS on the listeners."""
 
+import base64
 import json
 import os
 import ssl
@@ -10,6 +11,7 @@ import urllib.request
 
 import pytest
 from berth_up import Up
+from hive_probe import ERROR, SUCCESS, Probe, ttypes
 
 ANN, BOB, OPS = "ann-token-0123456789", "bob-token-0123456789", "ops-token-0123456789"
 
@@ -89,3 +91,38 @@ def test_i7_only_operators_administer(guarded):
     plain = subprocess.run(
         [*line[:-1], line[-1].replace("https", "http")], env=guarded.env, capture_output=True, text=True, timeout=60)
     assert plain.returncode != 0
+
+
+def test_i7_hiveserver2_asks_for_tokens_whatever_way_a_client_logs_in(guarded):
+    """hs2#3, #7, #10, #11, #19: SASL, without SASL, over HTTP, all over TLS"""
+    address, web = guarded.endpoints["hs2"], guarded.endpoints["hs2-http"]
+    with pytest.raises(AssertionError, match="(?s)3, .*Error validating the login"):
+        Probe(address, ca=guarded.ca, user="ann", password=BOB)
+    ann = Probe(address, ca=guarded.ca, user="ann", password=ANN)
+    opened = ann.open(profile="default", conf={"hive.server2.proxy.user": "bob"})
+    assert opened.status.statusCode == ERROR and "proxy privilege of ann for bob" in opened.status.errorMessage
+    assert ann.open(profile="default").status.statusCode == SUCCESS
+    assert ann.value("select current_user()") is not None
+
+    bare = Probe(address, "nosasl", ca=guarded.ca)
+    assert bare.GetCatalogs(ttypes.TGetCatalogsReq(ann.session)).status.sqlState == "28000"
+    assert bare.open(username="bob", password=ANN, profile="default").status.sqlState == "28000"
+
+    def basic(user, token):
+        return {"Authorization": "Basic " + base64.b64encode(f"{user}:{token}".encode()).decode()}
+
+    for user, token in (("bob", ANN), ("bob", "")):
+        stranger = Probe(web, "http", ca=guarded.ca, headers=basic(user, token))
+        with pytest.raises(Exception):
+            stranger.open()
+        assert stranger.transport.code == 401
+    bob = Probe(web, "http", ca=guarded.ca, headers=basic("bob", BOB))
+    bob.session = ann.session
+    assert "Invalid SessionHandle" in bob.execute("select 1").status.errorMessage
+    operator = Probe(web, "http", ca=guarded.ca, headers=basic("ops", OPS), path="/cliservice?doAs=ann")
+    assert operator.open(profile="default").status.statusCode == SUCCESS
+    assert len([each for each in guarded.ask("sessions") if each["owner"] == "ann" and each["dialect"] == "hs2"]) == 2
+    operator.close_session()
+    ann.close_session()
+    ann.leave()
+    bare.leave()

@@ -31,8 +31,8 @@ def test_i2_the_state_of_a_session_is_back(up, user, probe):
     assert probe.rows(probe.run("set spark.sql.shuffle.partitions"))[0][1] == "7"
     assert probe.value("select timestamp'2020-01-01 00:00:00Z'") == "2020-01-01 09:00:00"
     assert up.session(owner=user)["epoch"] == 2
-    probe.run("use default")
-    probe.run(f"drop database {user}")
+    # Hive's own metastore drops it and says that it was not there.
+    probe.execute(f"drop database {user}")
 
 
 def test_i2_a_read_goes_on_where_it_was(up, user, probe):
@@ -40,16 +40,16 @@ def test_i2_a_read_goes_on_where_it_was(up, user, probe):
     resumed = 'berth_statements_rerun_total{class="read",delivered="some"}'
     before = up.metric(resumed)
     # Far more than the broker and the driver's connection hold between them.
-    operation = probe.run("select id, repeat('x', 500) as pad from range(0, 400000, 1, 16)")
-    seen = [row[0] for row in probe.rows(operation, rows=10_000)]
+    operation = probe.run("select id, repeat('x', 5000) as pad from range(0, 20000, 1, 16)")
+    seen = [row[0] for row in probe.rows(operation, rows=1000)]
     up.wait_warm()
     up.kill_driver(user)
     while True:
-        rows = probe.rows(operation, rows=10_000)
+        rows = probe.rows(operation, rows=1000)
         if not rows:
             break
         seen += [row[0] for row in rows]
-    assert seen == list(range(400_000))
+    assert seen == list(range(20_000))
     assert up.metric(resumed) == before + 1
 
 
