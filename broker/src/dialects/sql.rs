@@ -103,6 +103,13 @@ pub(crate) struct Caller {
     pub(crate) operator: bool,
 }
 
+impl Caller {
+    /// The user's name.
+    pub(crate) fn name(&self) -> &str {
+        self.user.as_deref().unwrap_or(NOBODY)
+    }
+}
+
 /// Who nobody in particular is.
 const NOBODY: &str = "anonymous";
 /// How long opening a session waits for its driver. A cold start takes longer, and is waited for by its statements.
@@ -172,17 +179,16 @@ impl Engine {
         protocol: i32,
         opening: Opening,
     ) -> Result<Arc<Session>, Failure> {
-        let real = caller.user.clone().unwrap_or_else(|| NOBODY.to_owned());
+        let (id, real) = (Uuid::new_v4(), caller.name().to_owned());
         let user = acting(caller, &real, opening.proxy_user.as_deref())?;
-        let id = Uuid::new_v4();
-        let identity = Identity {
-            user: user.clone(),
-            tenant: caller.tenant.clone(),
-        };
-        let terms = self.terms(dialect, &opening);
-        let inside = Inside::new(Arc::clone(&self.connect), &user, Some(identity), id, terms);
-        let session = Session::new(id, &real, protocol, opening, inside);
-        self.lock().insert(id, Arc::clone(&session));
+        let session = self.enter_session(
+            id,
+            (&real, &user),
+            caller.tenant.clone(),
+            dialect,
+            protocol,
+            opening,
+        );
         let (begun, told) = (Arc::clone(&session), tokio::sync::oneshot::channel());
         self.tasks.spawn("sql session", async move {
             // Nobody waits for it any more when this fails; its statements will say the same.
@@ -194,6 +200,52 @@ impl Engine {
                 Err(failure)
             }
             Ok(Ok(Ok(())) | Err(_)) | Err(_) => Ok(session),
+        }
+    }
+
+    /// Takes up a session that was opened by another broker, and is where its client left it.
+    pub(crate) fn adopt(
+        &self,
+        id: Uuid,
+        (real, user): (&str, &str),
+        tenant: Option<TenantId>,
+        dialect: Dialect,
+        protocol: i32,
+        opening: Opening,
+    ) -> Arc<Session> {
+        let opening = Opening {
+            catalog: None,
+            database: None,
+            ..opening
+        };
+        self.enter_session(id, (real, user), tenant, dialect, protocol, opening)
+    }
+
+    /// The session of this id; the one that is there already if another call was first.
+    fn enter_session(
+        &self,
+        id: Uuid,
+        (real, user): (&str, &str),
+        tenant: Option<TenantId>,
+        dialect: Dialect,
+        protocol: i32,
+        opening: Opening,
+    ) -> Arc<Session> {
+        let terms = self.terms(dialect, &opening);
+        let identity = Identity {
+            user: user.to_owned(),
+            tenant,
+        };
+        let inside = Inside::new(Arc::clone(&self.connect), user, Some(identity), id, terms);
+        let session = || Session::new(id, real, dialect, protocol, opening, inside);
+        Arc::clone(self.lock().entry(id).or_insert_with(session))
+    }
+
+    /// Forgets a session here, with its operations; it lives on.
+    pub(crate) fn forget(&self, id: Uuid) {
+        let session = self.lock().remove(&id);
+        for operation in session.iter().flat_map(|session| session.take_all()) {
+            operation.close();
         }
     }
 
@@ -223,6 +275,11 @@ impl Engine {
         let session = session.ok_or_else(|| Failure::no_session(id))?;
         session.touch();
         Ok(session)
+    }
+
+    /// A session as it is here, whoever's it is, without noting a call about it.
+    pub(crate) fn peek(&self, id: Uuid) -> Option<Arc<Session>> {
+        self.lock().get(&id).cloned()
     }
 
     /// An operation of one of the caller's sessions.
@@ -338,7 +395,13 @@ impl Engine {
             }
             let usual = Duration::from_secs(self.config.session_idle_seconds);
             let limit = session.opening.idle.unwrap_or(usual);
-            if !limit.is_zero() && session.idle() > limit {
+            if limit.is_zero() || session.idle() <= limit {
+                continue;
+            }
+            if session.is_shared() {
+                // Another broker may be using it: when it ends is in its record.
+                self.forget(session.id);
+            } else {
                 tracing::info!(session.id = %session.inside.id(), "an idle session is closed");
                 let engine = Arc::clone(self);
                 self.tasks
