@@ -26,11 +26,13 @@ use crate::calls::Calls;
 use crate::config::BrokerConfig;
 use crate::dialects::connect::{Connect, ConnectConfig, service};
 use crate::dialects::hs2::{self, Door, Hs2};
+use crate::dialects::kyuubi::forward::Peers;
 use crate::dialects::kyuubi::{self, Kyuubi};
 use crate::dialects::livy;
 use crate::dialects::livy::batches::desk::Batches;
 use crate::dialects::livy::desk::Desk;
 use crate::dialects::sql::Engine;
+use crate::dialects::sql::place::Place;
 use crate::fleet::Fleet;
 use crate::leader::Leader;
 use crate::ledger::Ledger;
@@ -59,7 +61,7 @@ impl Broker {
     /// [`StoreError`] when the store does not take the broker's record.
     pub async fn start(
         config: BrokerConfig,
-        admin_address: String,
+        (admin_address, kyuubi_url): (String, Option<String>),
         store: StoreRef,
         blobs: Blobs,
         tls: &Arc<ClientConfig>,
@@ -67,7 +69,16 @@ impl Broker {
     ) -> Result<Self, StoreError> {
         let tasks = Tasks::new(shutdown);
         let id = new_id();
-        let lease = Arc::new(register(&store, &id, admin_address, config.lease_seconds, &tasks).await?);
+        let lease = Arc::new(
+            register(
+                &store,
+                &id,
+                (admin_address, kyuubi_url),
+                config.lease_seconds,
+                &tasks,
+            )
+            .await?,
+        );
         let fleet = Fleet::new(Arc::clone(&store), Dialer::new(tls));
         fleet.follow(&tasks);
         let ledger = Arc::new(Ledger::new(Arc::clone(&store), blobs, config.lineage_entries));
@@ -105,6 +116,7 @@ impl Broker {
             tasks.clone(),
             config.livy.clone(),
         ));
+        let place = Place::of_broker(&id);
         let leader = Leader::new(
             id,
             &config,
@@ -129,7 +141,7 @@ impl Broker {
             tasks.clone(),
             config.livy.clone(),
         );
-        let engine = Engine::new(Arc::clone(&connect), config.sql.clone(), tasks.clone());
+        let engine = Engine::new(Arc::clone(&connect), config.sql.clone(), tasks.clone(), place);
         let native = Native::new(Arc::clone(&store), fleet, ledger, sessions);
         let kyuubi = Kyuubi::new(
             Arc::clone(&engine),
@@ -137,6 +149,7 @@ impl Broker {
             Arc::new(native.clone()),
             config.kyuubi.clone(),
             config.hs2.spark_version.clone(),
+            Peers::new(Arc::clone(tls), tasks.clone()),
         );
         let hs2 = Hs2::new(engine, config.hs2.clone());
         let livy = livy::router(Arc::new(desk), batches)

@@ -6,6 +6,7 @@
 //! | `directory`, `operations` | handles of sessions, in the store, and of operations, in this broker |
 //! | `sessions`, `statements`, `admin`, `pages` | one function a call |
 //! | `request`, `refusal`, `show`, `columns`, `rows` | what is in requests and answers |
+//! | `forward` | calls about operations of other brokers |
 //! | `door` | who calls, from where, and what they are told if nobody knows them |
 //! | `cluster` | what it asks of the rest of the broker |
 
@@ -15,6 +16,7 @@ mod columns;
 mod desk;
 pub(crate) mod directory;
 mod door;
+pub(crate) mod forward;
 mod operations;
 mod pages;
 pub(crate) mod refusal;
@@ -47,6 +49,8 @@ pub struct KyuubiConfig {
     pub max_body_bytes: usize,
     /// The release of Kyuubi that clients are told of.
     pub version: String,
+    /// Where other brokers reach this one's REST API, as `host:port`; the address that it listens on if unset.
+    pub peer_address: Option<String>,
     /// The header in which a proxy in front tells a client's address.
     pub client_ip_header: String,
 }
@@ -56,6 +60,7 @@ impl Default for KyuubiConfig {
         Self {
             max_body_bytes: 32 << 20,
             version: "1.10.2".to_owned(),
+            peer_address: None,
             client_ip_header: "X-Real-IP".to_owned(),
         }
     }
@@ -64,10 +69,11 @@ impl Default for KyuubiConfig {
 /// Everything that is served on the dialect's port: the calls for callers who are known, and a few pages for anybody.
 pub(crate) fn router(kyuubi: Arc<Kyuubi>, authenticator: Authenticator) -> Router {
     let limit = DefaultBodyLimit::max(kyuubi.config.max_body_bytes);
-    let calls = calls();
+    let of_operations = operation_calls(&kyuubi);
+    let calls = calls().merge(admin_calls()).merge(of_operations.clone());
     Router::new()
-        .nest("/api/v1", calls.merge(admin_calls()))
-        .merge(short_calls())
+        .nest("/api/v1", calls)
+        .merge(short_calls().merge(of_operations))
         .with_state(kyuubi)
         .layer(limit)
         .layer(middleware::from_fn(traced))
@@ -94,6 +100,11 @@ fn calls() -> Router<Arc<Kyuubi>> {
             post(statements::execute),
         )
         .route("/sessions/{session}/operations/{question}", post(statements::ask))
+}
+
+/// Calls about operations, which are answered by the broker that runs them.
+fn operation_calls(kyuubi: &Arc<Kyuubi>) -> Router<Arc<Kyuubi>> {
+    Router::new()
         .route("/operations/{operation}", put(statements::change))
         .route("/operations/{operation}/event", get(statements::event))
         .route(
@@ -102,6 +113,11 @@ fn calls() -> Router<Arc<Kyuubi>> {
         )
         .route("/operations/{operation}/log", get(statements::log))
         .route("/operations/{operation}/rowset", get(statements::rows))
+        .route("/admin/operations/{operation}", delete(admin::close_operation))
+        .route_layer(middleware::from_fn_with_state(
+            Arc::clone(kyuubi),
+            forward::to_its_broker,
+        ))
 }
 
 /// The calls that articles make without the version of the API.
@@ -113,14 +129,6 @@ fn short_calls() -> Router<Arc<Kyuubi>> {
             "/sessions/{session}/operations/statement",
             post(statements::execute),
         )
-        .route("/operations/{operation}", put(statements::change))
-        .route("/operations/{operation}/event", get(statements::event))
-        .route(
-            "/operations/{operation}/resultsetmetadata",
-            get(statements::columns),
-        )
-        .route("/operations/{operation}/log", get(statements::log))
-        .route("/operations/{operation}/rowset", get(statements::rows))
 }
 
 fn admin_calls() -> Router<Arc<Kyuubi>> {
@@ -129,7 +137,6 @@ fn admin_calls() -> Router<Arc<Kyuubi>> {
         .route("/admin/sessions", get(admin::sessions))
         .route("/admin/sessions/{session}", delete(admin::close_session))
         .route("/admin/operations", get(admin::operations))
-        .route("/admin/operations/{operation}", delete(admin::close_operation))
         .route("/admin/engine", get(admin::engines).delete(admin::end_engines))
         .route("/admin/server", get(admin::servers))
         .route("/admin/batch/count", get(admin::batches))

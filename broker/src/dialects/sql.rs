@@ -8,6 +8,7 @@
 //! | `opening` | what a client asks for when it opens a session |
 //! | `session`, `operation` | their lives |
 //! | `cursor` | rows, pulled as they are fetched |
+//! | `place` | which broker an operation runs at |
 //! | `plan` | requests and answers of Spark Connect |
 //! | `text` | values as Hive writes them |
 //! | `metadata` | the catalog in the shape that JDBC has |
@@ -19,6 +20,7 @@ mod log;
 pub(crate) mod metadata;
 pub(crate) mod opening;
 pub(crate) mod operation;
+pub(crate) mod place;
 mod plan;
 pub(crate) mod session;
 pub(crate) mod text;
@@ -40,6 +42,7 @@ use failure::Failure;
 use metadata::Question;
 use opening::Opening;
 use operation::{Kind, Operation, State, Work};
+use place::Place;
 use session::Session;
 
 /// Limits of the dialects that run SQL.
@@ -137,16 +140,19 @@ pub(crate) struct Engine {
     pub(crate) config: SqlConfig,
     connect: Arc<Connect>,
     tasks: Tasks,
+    /// What the ids of its operations begin with.
+    pub(crate) place: Place,
     sessions: Mutex<HashMap<Uuid, Arc<Session>>>,
 }
 
 impl Engine {
     /// An engine over `connect`, whose tasks belong to `tasks`. Starts the sweep of what nobody uses.
-    pub(crate) fn new(connect: Arc<Connect>, config: SqlConfig, tasks: Tasks) -> Arc<Self> {
+    pub(crate) fn new(connect: Arc<Connect>, config: SqlConfig, tasks: Tasks, place: Place) -> Arc<Self> {
         let engine = Arc::new(Self {
             config,
             connect,
             tasks,
+            place,
             sessions: Mutex::default(),
         });
         let (swept, draining) = (Arc::downgrade(&engine), engine.tasks.shutdown().clone());
@@ -352,7 +358,8 @@ impl Engine {
     }
 
     fn enter(&self, session: &Arc<Session>, kind: Kind) -> Result<Arc<Operation>, Failure> {
-        let operation = Operation::new(session.id, kind, session.inside.clone());
+        let id = self.place.new_operation();
+        let operation = Operation::new(id, session.id, kind, session.inside.clone());
         if let Some(gone) = session.enter(&operation, self.config.max_operations)? {
             gone.close();
         }

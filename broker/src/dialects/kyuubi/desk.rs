@@ -12,6 +12,7 @@ use super::KyuubiConfig;
 use super::cluster::Cluster;
 use super::directory::{self, Directory, Found, Listed};
 use super::door::From;
+use super::forward::Peers;
 use super::operations::{Entry, Operations};
 use super::refusal::Refusal;
 use super::request::NewSession;
@@ -30,6 +31,7 @@ pub(crate) struct Kyuubi {
     pub(super) config: KyuubiConfig,
     /// The release of Spark that tools are told of.
     pub(super) spark_version: String,
+    pub(super) peers: Peers,
     pub(super) operations: Operations,
     pub(super) directory: Directory,
 }
@@ -49,12 +51,14 @@ impl Kyuubi {
         cluster: Arc<dyn Cluster>,
         config: KyuubiConfig,
         spark_version: String,
+        peers: Peers,
     ) -> Arc<Self> {
         Arc::new(Self {
             engine,
             cluster,
             config,
             spark_version,
+            peers,
             operations: Operations::default(),
             directory: Directory::new(store),
         })

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 
 use berth_core::ids::{SessionId, TenantId};
 use berth_core::keys;
-use berth_core::record::{FORMAT, Record, RecordError, SessionRecord, SessionState};
+use berth_core::record::{BrokerRecord, FORMAT, Record, RecordError, SessionRecord, SessionState};
 use berth_store::{Compare, StoreError, StoreRef, Txn};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::refusal::Refusal;
 use crate::commit::{commit, get};
+use crate::dialects::sql::place::Place;
 
 const DIALECT: &str = "kyuubi";
 /// Entries that are read from the store at once.
@@ -159,6 +160,31 @@ impl Directory {
             after = page.entries.last().map(|entry| entry.key.clone());
             if !page.more || after.is_none() {
                 return Ok(all);
+            }
+        }
+    }
+
+    /// The broker of a place, if it still holds its lease.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub(super) async fn broker_at(&self, place: Place) -> Result<Option<BrokerRecord>, Refusal> {
+        let mut after = None::<String>;
+        loop {
+            let page = self
+                .store
+                .list(keys::BROKERS, after.as_deref(), PAGE, None)
+                .await?;
+            for entry in &page.entries {
+                let record =
+                    BrokerRecord::decode(&entry.key, &entry.value).map_err(|error| damaged(&error))?;
+                if Place::of_broker(&record.id) == place {
+                    return Ok(Some(record));
+                }
+            }
+            after = page.entries.last().map(|entry| entry.key.clone());
+            if !page.more || after.is_none() {
+                return Ok(None);
             }
         }
     }
