@@ -150,6 +150,7 @@ impl Broker {
             config.kyuubi.clone(),
             config.hs2.spark_version.clone(),
             Peers::new(Arc::clone(tls), tasks.clone()),
+            &tasks,
         );
         let hs2 = Hs2::new(engine, config.hs2.clone());
         let livy = livy::router(Arc::new(desk), batches)

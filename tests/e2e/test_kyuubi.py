@@ -126,7 +126,7 @@ def test_a_wrong_statement_is_told_in_the_parsers_words(kept_session):
 def test_a_statement_is_stopped_by_its_limit_and_by_its_client(kept_session):
     """kyuubi#24, #34, #36, #37"""
     session, client = kept_session, kept_session.client
-    assert session.settled(session.begin(SLOW, queryTimeout=1))["state"] == "TIMEDOUT_STATE"
+    assert session.settled(session.begin(SLOW, queryTimeout=6))["state"] == "TIMEDOUT_STATE"
     operation = session.begin(SLOW)
     wait_until(lambda: session.event(operation)["progress"], 60, "it does not run")
     assert session.event(operation)["state"] == "RUNNING_STATE"

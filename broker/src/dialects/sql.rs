@@ -288,6 +288,14 @@ impl Engine {
         self.lock().get(&id).cloned()
     }
 
+    /// The sessions here that other brokers may serve, too, and that nobody has used here for so long.
+    pub(crate) fn shared(&self, quiet: Duration) -> Vec<Uuid> {
+        let sessions = self.lock();
+        let is_wanted = |session: &&Arc<Session>| session.is_shared() && session.idle() >= quiet;
+        let shared = sessions.values().filter(is_wanted);
+        shared.map(|session| session.id).collect()
+    }
+
     /// An operation of one of the caller's sessions.
     ///
     /// # Errors

@@ -1,10 +1,12 @@
 //! What the calls ask for: sessions that every broker serves, and the operations that run in them here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_core::ids::SessionId;
 use berth_core::record::Dialect;
 use berth_runtime::clock::unix_millis;
+use berth_runtime::tasks::Tasks;
 use berth_store::StoreRef;
 use uuid::Uuid;
 
@@ -22,6 +24,11 @@ use crate::dialects::sql::opening::Opening;
 use crate::dialects::sql::operation::Operation;
 use crate::dialects::sql::session::Session;
 use crate::dialects::sql::{Caller, Engine};
+
+/// How often sessions that ended elsewhere are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Sessions that are used here, or are being opened, are found to have ended when they are called for.
+const QUIET: Duration = Duration::from_secs(600);
 
 /// The dialect's state. One a broker.
 #[derive(Debug)]
@@ -52,8 +59,9 @@ impl Kyuubi {
         config: KyuubiConfig,
         spark_version: String,
         peers: Peers,
+        tasks: &Tasks,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let kyuubi = Arc::new(Self {
             engine,
             cluster,
             config,
@@ -61,7 +69,30 @@ impl Kyuubi {
             peers,
             operations: Operations::default(),
             directory: Directory::new(store),
-        })
+        });
+        let (swept, draining) = (Arc::downgrade(&kyuubi), tasks.shutdown().clone());
+        tasks.spawn("kyuubi sweep", async move {
+            let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = draining.draining() => return,
+                }
+                let Some(kyuubi) = swept.upgrade() else { return };
+                kyuubi.sweep().await;
+            }
+        });
+        kyuubi
+    }
+
+    /// Lets go of what this broker still has of sessions that ended elsewhere.
+    async fn sweep(&self) {
+        for handle in self.engine.shared(QUIET) {
+            if let Err(refusal) = self.find(handle).await {
+                tracing::warn!(error = %refusal, "sessions that may have ended elsewhere are kept");
+                return;
+            }
+        }
     }
 
     /// Opens a session.
