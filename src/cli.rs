@@ -94,6 +94,9 @@ pub(crate) struct UpArgs {
     /// Address of Livy's REST API.
     #[arg(long)]
     livy: Option<String>,
+    /// Address of Kyuubi's REST API.
+    #[arg(long)]
+    kyuubi: Option<String>,
     /// Address of HiveServer2's Thrift protocol.
     #[arg(long)]
     hs2: Option<String>,
@@ -140,6 +143,7 @@ impl UpArgs {
             ("--python", key(&["agent", "python"]), self.python.map(text)),
             ("--connect", key(&["listen", "connect"]), self.connect.map(text)),
             ("--livy", key(&["listen", "livy"]), self.livy.map(text)),
+            ("--kyuubi", key(&["listen", "kyuubi"]), self.kyuubi.map(text)),
             ("--hs2", key(&["listen", "hs2"]), self.hs2.map(text)),
             (
                 "--hs2-http",

@@ -71,6 +71,8 @@ pub(crate) struct Listen {
     pub(crate) connect: SocketAddr,
     /// Livy's REST API.
     pub(crate) livy: SocketAddr,
+    /// Kyuubi's REST API.
+    pub(crate) kyuubi: SocketAddr,
     /// HiveServer2's Thrift protocol, with SASL or without; what begins as HTTP is served as such.
     pub(crate) hs2: SocketAddr,
     /// HiveServer2's Thrift protocol over HTTP, at `/cliservice`.
@@ -93,6 +95,7 @@ impl Default for Listen {
         Self {
             connect: loopback(15002),
             livy: loopback(8998),
+            kyuubi: loopback(10099),
             hs2: loopback(10009),
             hs2_http: loopback(10010),
             admin: loopback(8900),

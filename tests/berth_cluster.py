@@ -14,6 +14,7 @@ data-dir = "{directory}/{name}"
 [listen]
 connect = "127.0.0.1:0"
 livy = "127.0.0.1:0"
+kyuubi = "127.0.0.1:0"
 hs2 = "127.0.0.1:0"
 hs2-http = "127.0.0.1:0"
 admin = "127.0.0.1:0"

@@ -18,7 +18,7 @@ class Up:
         data.mkdir(parents=True, exist_ok=True)
         self.endpoints_file = data / "endpoints.json"
         self.endpoints_file.unlink(missing_ok=True)
-        ports = [part for name in ("connect", "livy", "hs2", "hs2-http", "admin", "agent") for part in (f"--{name}", "127.0.0.1:0")]
+        ports = [part for name in ("connect", "livy", "kyuubi", "hs2", "hs2-http", "admin", "agent") for part in (f"--{name}", "127.0.0.1:0")]
         command = [os.environ["BERTH_BIN"], "up", "--data-dir", str(data), *ports, *flags]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)

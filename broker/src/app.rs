@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::{Router, middleware};
 use berth_core::ids::BrokerId;
 use berth_proto::DESCRIPTORS;
+use berth_proto::v1::berth_server::BerthServer;
 use berth_runtime::admin::Probe;
 use berth_runtime::auth::Authenticator;
 use berth_runtime::tasks::{Shutdown, Tasks};
@@ -25,10 +26,13 @@ use crate::calls::Calls;
 use crate::config::BrokerConfig;
 use crate::dialects::connect::{Connect, ConnectConfig, service};
 use crate::dialects::hs2::{self, Door, Hs2};
+use crate::dialects::kyuubi::forward::Peers;
+use crate::dialects::kyuubi::{self, Kyuubi};
 use crate::dialects::livy;
 use crate::dialects::livy::batches::desk::Batches;
 use crate::dialects::livy::desk::Desk;
 use crate::dialects::sql::Engine;
+use crate::dialects::sql::place::Place;
 use crate::fleet::Fleet;
 use crate::leader::Leader;
 use crate::ledger::Ledger;
@@ -46,6 +50,7 @@ pub struct Broker {
     connect: Router,
     livy: Router,
     hs2: Arc<Hs2>,
+    kyuubi: Arc<Kyuubi>,
     calls: Calls,
 }
 
@@ -56,7 +61,7 @@ impl Broker {
     /// [`StoreError`] when the store does not take the broker's record.
     pub async fn start(
         config: BrokerConfig,
-        admin_address: String,
+        (admin_address, kyuubi_url): (String, Option<String>),
         store: StoreRef,
         blobs: Blobs,
         tls: &Arc<ClientConfig>,
@@ -64,7 +69,16 @@ impl Broker {
     ) -> Result<Self, StoreError> {
         let tasks = Tasks::new(shutdown);
         let id = new_id();
-        let lease = Arc::new(register(&store, &id, admin_address, config.lease_seconds, &tasks).await?);
+        let lease = Arc::new(
+            register(
+                &store,
+                &id,
+                (admin_address, kyuubi_url),
+                config.lease_seconds,
+                &tasks,
+            )
+            .await?,
+        );
         let fleet = Fleet::new(Arc::clone(&store), Dialer::new(tls));
         fleet.follow(&tasks);
         let ledger = Arc::new(Ledger::new(Arc::clone(&store), blobs, config.lineage_entries));
@@ -102,6 +116,7 @@ impl Broker {
             tasks.clone(),
             config.livy.clone(),
         ));
+        let place = Place::of_broker(&id);
         let leader = Leader::new(
             id,
             &config,
@@ -126,13 +141,22 @@ impl Broker {
             tasks.clone(),
             config.livy.clone(),
         );
-        let engine = Engine::new(Arc::clone(&connect), config.sql.clone(), tasks.clone());
+        let engine = Engine::new(Arc::clone(&connect), config.sql.clone(), tasks.clone(), place);
+        let native = Native::new(Arc::clone(&store), fleet, ledger, sessions);
+        let kyuubi = Kyuubi::new(
+            Arc::clone(&engine),
+            Arc::clone(&store),
+            Arc::new(native.clone()),
+            config.kyuubi.clone(),
+            config.hs2.spark_version.clone(),
+            Peers::new(Arc::clone(tls), tasks.clone()),
+            &tasks,
+        );
         let hs2 = Hs2::new(engine, config.hs2.clone());
         let livy = livy::router(Arc::new(desk), batches)
             .layer(middleware::from_fn(identity::livy))
             .layer(middleware::from_fn_with_state(calls.clone(), limit::livy));
-        let native = Native::server(Arc::clone(&store), fleet, ledger, sessions);
-        let native = grpc(native).layer(middleware::from_fn(identity::operator));
+        let native = grpc(BerthServer::new(native)).layer(middleware::from_fn(identity::operator));
         let connect = service(connect).layer(middleware::from_fn(identity::connect));
         let connect = native
             .merge(connect)
@@ -143,6 +167,7 @@ impl Broker {
             connect,
             livy,
             hs2,
+            kyuubi,
             calls,
         })
     }
@@ -155,6 +180,13 @@ impl Broker {
     /// What is served on the Livy port.
     pub fn livy_routes(&self) -> Router {
         self.livy.clone()
+    }
+
+    /// What is served on the port of Kyuubi's REST API. It asks its callers who they are itself: what they are told,
+    /// and what nobody is asked for, are its own.
+    pub fn kyuubi_routes(&self, authenticator: Authenticator) -> Router {
+        let calls = middleware::from_fn_with_state(self.calls.clone(), limit::kyuubi);
+        kyuubi::router(Arc::clone(&self.kyuubi), authenticator).layer(calls)
     }
 
     /// What is served over HTTP on the ports of HiveServer2's protocol.
@@ -193,7 +225,7 @@ fn new_id() -> BrokerId {
     name.parse().expect("a generated broker id is well-formed")
 }
 
-fn grpc(native: berth_proto::v1::berth_server::BerthServer<Native>) -> Router {
+fn grpc(native: BerthServer<Native>) -> Router {
     let (health, health_service) = tonic_health::server::health_reporter();
     drop(health);
     let mut routes = Routes::builder();

@@ -7,6 +7,7 @@ use berth_core::ids::{ProfileName, TenantId};
 use serde::{Deserialize, Serialize};
 
 use crate::dialects::hs2::Hs2Config;
+use crate::dialects::kyuubi::KyuubiConfig;
 use crate::dialects::livy::LivyConfig;
 use crate::dialects::sql::SqlConfig;
 
@@ -38,6 +39,8 @@ pub struct BrokerConfig {
     pub sql: SqlConfig,
     /// HiveServer2's Thrift protocol.
     pub hs2: Hs2Config,
+    /// Kyuubi's REST API.
+    pub kyuubi: KyuubiConfig,
     /// Limits of tenants without limits of their own.
     pub default_limits: Limits,
     /// Limits by tenant.
@@ -66,6 +69,7 @@ impl Default for BrokerConfig {
             livy: LivyConfig::default(),
             sql: SqlConfig::default(),
             hs2: Hs2Config::default(),
+            kyuubi: KyuubiConfig::default(),
             default_limits: Limits::default(),
             tenants: BTreeMap::new(),
         }

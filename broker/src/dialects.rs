@@ -2,5 +2,6 @@
 
 pub mod connect;
 pub mod hs2;
+pub mod kyuubi;
 pub mod livy;
 pub mod sql;

@@ -25,6 +25,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::config::BrokerConfig;
+use crate::dialects::kyuubi;
 use crate::dialects::livy::batches::desk::Batches;
 use crate::dialects::livy::directory::{Directory, Resource};
 use crate::fleet::{Fleet, Loss};
@@ -186,16 +187,20 @@ impl Leader {
         });
     }
 
-    /// Removes numbers of Livy's sessions and batches that could not be started.
+    /// Removes numbers of Livy's sessions and batches that could not be started, and Kyuubi's handles of what is over.
     fn sweep_numbers(self: &Arc<Self>) {
         let leader = Arc::clone(self);
         let before = unix_millis().saturating_sub(self.patience.closed_millis);
-        self.tasks.spawn("livy sweep", async move {
+        self.tasks.spawn("alias sweep", async move {
             for resource in [Resource::Sessions, Resource::Batches] {
                 let directory = Directory::of(leader.store.clone(), resource);
                 if let Err(error) = directory.forget_failed(before).await {
                     tracing::warn!(%error, ?resource, "what never started is not forgotten");
                 }
+            }
+            let handles = kyuubi::directory::Directory::new(leader.store.clone());
+            if let Err(error) = handles.forget_over(before).await {
+                tracing::warn!(%error, "handles of what is over are not forgotten");
             }
         });
     }

@@ -10,7 +10,7 @@ use berth_core::lineage::Outcome;
 use berth_core::record::{BrokerRecord, CloseReason, Record, SessionRecord, SessionState};
 use berth_proto::agent as api;
 use berth_proto::v1;
-use berth_proto::v1::berth_server::{Berth, BerthServer};
+use berth_proto::v1::berth_server::Berth;
 use berth_store::{Entry, StoreRef};
 use tonic::{Request, Response, Status};
 
@@ -36,18 +36,13 @@ pub struct Native {
 
 impl Native {
     /// The service over a broker's parts.
-    pub fn server(
-        store: StoreRef,
-        fleet: Arc<Fleet>,
-        ledger: Arc<Ledger>,
-        sessions: Arc<Sessions>,
-    ) -> BerthServer<Self> {
-        BerthServer::new(Self {
+    pub fn new(store: StoreRef, fleet: Arc<Fleet>, ledger: Arc<Ledger>, sessions: Arc<Sessions>) -> Self {
+        Self {
             store,
             fleet,
             ledger,
             sessions,
-        })
+        }
     }
 
     async fn read(&self, id: &str) -> Result<SessionRecord, Status> {

@@ -50,6 +50,7 @@ impl Cluster {
             format: FORMAT,
             id: id.clone(),
             admin_address: String::new(),
+            kyuubi_url: None,
             started_at: 0,
             version: String::new(),
         };

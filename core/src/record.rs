@@ -337,6 +337,9 @@ pub struct BrokerRecord {
     pub id: BrokerId,
     /// Its admin address: `host:port`.
     pub admin_address: String,
+    /// Where other brokers reach its Kyuubi REST API: `http://host:port`; `None` where they cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kyuubi_url: Option<String>,
     /// When it started.
     pub started_at: UnixMillis,
     /// Berth's version there.

@@ -124,7 +124,8 @@ fn read(scheme: &str, rest: &str) -> Option<Shown> {
     }
     let decoded = base64::engine::general_purpose::STANDARD.decode(rest).ok()?;
     let decoded = String::from_utf8(decoded).ok()?;
-    let (user, password) = decoded.split_once(':')?;
+    // Some clients leave the colon out where nobody asks for a password.
+    let (user, password) = decoded.split_once(':').unwrap_or((&decoded, ""));
     (!user.is_empty()).then(|| Shown::Named {
         user: user.to_owned(),
         password: password.to_owned(),

@@ -3,10 +3,13 @@
 mod counted;
 mod mixed;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Extension, Router};
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -15,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
+use tower::util::MapRequest;
 
 use crate::tasks::{Shutdown, Tasks};
 use counted::Counted;
@@ -40,6 +44,10 @@ const MAX_HEADER_BYTES: u32 = 160 << 10;
 /// In the extensions of a request that came over TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OverTls;
+
+/// In the extensions of each request: the address that its connection came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
 
 /// Why a connection ended before its client ended it.
 type Ended = Box<dyn std::error::Error + Send + Sync>;
@@ -174,23 +182,29 @@ async fn admit(
     served: Served,
     shutdown: &Shutdown,
 ) -> Result<(), Ended> {
+    let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
     // A socket without this option still works, a little slower.
     let _slower = stream.set_nodelay(true);
     match tls {
-        None => tell_apart(stream, served, shutdown).await,
+        None => tell_apart(stream, peer, served, shutdown).await,
         Some(tls) => {
             let stream = tokio::time::timeout(HEADER_DEADLINE, tls.accept(stream)).await??;
-            tell_apart(stream, served, shutdown).await
+            tell_apart(stream, peer, served, shutdown).await
         }
     }
 }
 
-async fn tell_apart<S>(stream: S, served: Served, shutdown: &Shutdown) -> Result<(), Ended>
+async fn tell_apart<S>(
+    stream: S,
+    peer: Option<Peer>,
+    served: Served,
+    shutdown: &Shutdown,
+) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Some(protocol) = served.protocol else {
-        return speak(stream, served.routes, shutdown).await;
+        return speak(stream, peer, served.routes, shutdown).await;
     };
     let peeked = tokio::select! {
         peeked = tokio::time::timeout(HEADER_DEADLINE, mixed::Peeked::new(stream)) => peeked??,
@@ -202,17 +216,23 @@ where
             protocol.serve(Box::new(stream), shutdown.clone()).await;
             Ok(())
         }
-        Some((_, stream)) => speak(stream, served.routes, shutdown).await,
+        Some((_, stream)) => speak(stream, peer, served.routes, shutdown).await,
     }
 }
 
-async fn speak<S>(stream: S, routes: Router, shutdown: &Shutdown) -> Result<(), Ended>
+async fn speak<S>(stream: S, peer: Option<Peer>, routes: Router, shutdown: &Shutdown) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (stream, read) = Counted::new(stream);
     let builder = builder();
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let service = MapRequest::new(routes, move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        request
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     tokio::pin!(connection);
     // The library's header deadline begins once it knows the version; a client could stay silent before.
     tokio::select! {

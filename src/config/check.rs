@@ -82,6 +82,7 @@ fn exposed(config: &Config) -> Option<String> {
     let doors = [
         ("connect", listen.connect),
         ("livy", listen.livy),
+        ("kyuubi", listen.kyuubi),
         ("hs2", listen.hs2),
         ("hs2-http", listen.hs2_http),
         ("admin", listen.admin),

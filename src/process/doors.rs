@@ -27,6 +27,7 @@ pub(super) struct Doors {
 pub(super) struct ClientDoors {
     pub(super) connect: TcpListener,
     pub(super) livy: TcpListener,
+    pub(super) kyuubi: TcpListener,
     pub(super) hs2: TcpListener,
     pub(super) hs2_http: TcpListener,
 }
@@ -35,6 +36,7 @@ pub(super) struct ClientDoors {
 pub(super) struct Addresses {
     pub(super) connect: Option<SocketAddr>,
     pub(super) livy: Option<SocketAddr>,
+    pub(super) kyuubi: Option<SocketAddr>,
     pub(super) hs2: Option<SocketAddr>,
     pub(super) hs2_http: Option<SocketAddr>,
     pub(super) agent: Option<SocketAddr>,
@@ -49,6 +51,7 @@ impl Doors {
             Role::Up | Role::Broker => Some(ClientDoors {
                 connect: bind(listen.connect, "connect").await?,
                 livy: bind(listen.livy, "livy").await?,
+                kyuubi: bind(listen.kyuubi, "kyuubi").await?,
                 hs2: bind(listen.hs2, "hs2").await?,
                 hs2_http: bind(listen.hs2_http, "hs2-http").await?,
             }),
@@ -71,6 +74,7 @@ impl Doors {
         Ok(Addresses {
             connect: of(clients.map(|clients| &clients.connect))?,
             livy: of(clients.map(|clients| &clients.livy))?,
+            kyuubi: of(clients.map(|clients| &clients.kyuubi))?,
             hs2: of(clients.map(|clients| &clients.hs2))?,
             hs2_http: of(clients.map(|clients| &clients.hs2_http))?,
             agent: of(self.agent.as_ref())?,
@@ -118,6 +122,15 @@ pub(super) fn serve(name: &'static str, listener: TcpListener, routes: Router, l
     }
 }
 
+/// Serves Kyuubi's REST API, which tells in its own words whom it does not know.
+pub(super) fn serve_kyuubi(listener: TcpListener, broker: &Broker, locks: &Locks, tasks: &Tasks) {
+    let routes = broker.kyuubi_routes(locks.authenticator.clone());
+    match &locks.tls {
+        Some(tls) => listen::serve_tls("kyuubi", listener, tls, routes, tasks),
+        None => listen::serve("kyuubi", listener, routes, tasks),
+    }
+}
+
 /// Serves HiveServer2's protocol: on one port whatever way a connection begins, on the other as HTTP alone.
 pub(super) fn serve_hs2(
     (any, http): (TcpListener, TcpListener),
@@ -126,7 +139,8 @@ pub(super) fn serve_hs2(
     tasks: &Tasks,
 ) {
     let layer = AuthenticateLayer::new(locks.authenticator.clone(), "hs2");
-    let routes = broker.hs2_routes().layer(layer);
+    let rest = broker.kyuubi_routes(locks.authenticator.clone());
+    let routes = broker.hs2_routes().layer(layer).fallback_service(rest);
     let door = broker.hs2_door(locks.authenticator.clone());
     listen::serve_mixed("hs2", any, locks.tls.as_deref(), routes, door, tasks);
     serve("hs2-http", http, broker.hs2_routes(), locks, tasks);
@@ -152,6 +166,9 @@ pub(super) fn announce(config: &Config, role: Role, addresses: &Addresses) -> an
     if let (Some(connect), Some(livy)) = (addresses.connect, addresses.livy) {
         writeln!(out, "  Spark Connect  sc://{connect}")?;
         writeln!(out, "  Livy           {scheme}://{livy}")?;
+    }
+    if let Some(kyuubi) = addresses.kyuubi {
+        writeln!(out, "  Kyuubi         {scheme}://{kyuubi}")?;
     }
     if let (Some(hs2), Some(http)) = (addresses.hs2, addresses.hs2_http) {
         writeln!(
@@ -197,6 +214,7 @@ fn write_endpoints(config: &Config, addresses: &Addresses) -> anyhow::Result<()>
     let endpoints = serde_json::json!({
         "connect": shown(addresses.connect),
         "livy": shown(addresses.livy),
+        "kyuubi": shown(addresses.kyuubi),
         "hs2": shown(addresses.hs2),
         "hs2-http": shown(addresses.hs2_http),
         "agent": shown(addresses.agent),

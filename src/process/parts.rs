@@ -114,15 +114,29 @@ pub(super) async fn start_broker(
 ) -> anyhow::Result<Broker> {
     let blobs = open_blobs(&config.blobs).await?;
     let (client, admin) = (tls.client()?, addresses.admin.to_string());
+    let kyuubi = kyuubi_url(config, addresses);
     let broker = Broker::start(
         config.broker.clone(),
-        admin,
+        (admin, kyuubi),
         store,
         blobs,
         &client,
         shutdown.child(),
     );
     Ok(broker.await?)
+}
+
+/// Where other brokers reach this one's Kyuubi REST API, as far as that is known.
+fn kyuubi_url(config: &Config, addresses: &Addresses) -> Option<String> {
+    let scheme = if config.listen.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let bound = addresses.kyuubi.filter(|address| !address.ip().is_unspecified());
+    let named = config.broker.kyuubi.peer_address.clone();
+    let address = named.or_else(|| bound.map(|address| address.to_string()));
+    address.map(|address| format!("{scheme}://{address}"))
 }
 
 async fn open_blobs(config: &BlobsConfig) -> anyhow::Result<Blobs> {

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-FREE = [part for name in ("connect", "livy", "hs2", "hs2-http", "admin", "agent") for part in (f"--{name}", "127.0.0.1:0")]
+FREE = [part for name in ("connect", "livy", "kyuubi", "hs2", "hs2-http", "admin", "agent") for part in (f"--{name}", "127.0.0.1:0")]
 
 
 def start(tmp_path, *flags, env=None, user=None):

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::calls::{Call, Calls};
 use crate::dialects::connect;
+use crate::dialects::kyuubi;
 use crate::dialects::livy::refusal::Refusal;
 
 const FULL: &str = "this broker serves as many calls as it may (broker.max-calls)";
@@ -27,6 +28,14 @@ pub(super) async fn connect(State(calls): State<Calls>, request: Request, next: 
 pub(super) async fn livy(State(calls): State<Calls>, request: Request, next: Next) -> Response {
     match calls.enter("livy") {
         None => Refusal::Unavailable(FULL.to_owned()).into_response(),
+        Some(call) => held(next.run(request).await, call),
+    }
+}
+
+/// For Kyuubi's REST API.
+pub(super) async fn kyuubi(State(calls): State<Calls>, request: Request, next: Next) -> Response {
+    match calls.enter("kyuubi") {
+        None => kyuubi::refusal::Refusal::Unavailable(FULL.to_owned()).into_response(),
         Some(call) => held(next.run(request).await, call),
     }
 }

@@ -15,7 +15,7 @@ use berth_store::{LeaseId, StoreError, StoreRef, Txn};
 pub(super) async fn register(
     store: &StoreRef,
     id: &BrokerId,
-    admin_address: String,
+    (admin_address, kyuubi_url): (String, Option<String>),
     lease_seconds: u64,
     tasks: &Tasks,
 ) -> Result<Keeper, StoreError> {
@@ -23,6 +23,7 @@ pub(super) async fn register(
         format: FORMAT,
         id: id.clone(),
         admin_address,
+        kyuubi_url,
         started_at: unix_millis(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

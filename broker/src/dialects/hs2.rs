@@ -17,9 +17,9 @@ mod http;
 mod inbound;
 mod info;
 mod protocol;
-mod rowset;
+pub(crate) mod rowset;
 mod sasl;
-mod schema;
+pub(crate) mod schema;
 mod wire;
 
 use std::sync::Arc;

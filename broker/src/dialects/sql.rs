@@ -8,6 +8,7 @@
 //! | `opening` | what a client asks for when it opens a session |
 //! | `session`, `operation` | their lives |
 //! | `cursor` | rows, pulled as they are fetched |
+//! | `place` | which broker an operation runs at |
 //! | `plan` | requests and answers of Spark Connect |
 //! | `text` | values as Hive writes them |
 //! | `metadata` | the catalog in the shape that JDBC has |
@@ -19,6 +20,7 @@ mod log;
 pub(crate) mod metadata;
 pub(crate) mod opening;
 pub(crate) mod operation;
+pub(crate) mod place;
 mod plan;
 pub(crate) mod session;
 pub(crate) mod text;
@@ -40,6 +42,7 @@ use failure::Failure;
 use metadata::Question;
 use opening::Opening;
 use operation::{Kind, Operation, State, Work};
+use place::Place;
 use session::Session;
 
 /// Limits of the dialects that run SQL.
@@ -103,6 +106,13 @@ pub(crate) struct Caller {
     pub(crate) operator: bool,
 }
 
+impl Caller {
+    /// The user's name.
+    pub(crate) fn name(&self) -> &str {
+        self.user.as_deref().unwrap_or(NOBODY)
+    }
+}
+
 /// Who nobody in particular is.
 const NOBODY: &str = "anonymous";
 /// How long opening a session waits for its driver. A cold start takes longer, and is waited for by its statements.
@@ -130,16 +140,19 @@ pub(crate) struct Engine {
     pub(crate) config: SqlConfig,
     connect: Arc<Connect>,
     tasks: Tasks,
+    /// What the ids of its operations begin with.
+    pub(crate) place: Place,
     sessions: Mutex<HashMap<Uuid, Arc<Session>>>,
 }
 
 impl Engine {
     /// An engine over `connect`, whose tasks belong to `tasks`. Starts the sweep of what nobody uses.
-    pub(crate) fn new(connect: Arc<Connect>, config: SqlConfig, tasks: Tasks) -> Arc<Self> {
+    pub(crate) fn new(connect: Arc<Connect>, config: SqlConfig, tasks: Tasks, place: Place) -> Arc<Self> {
         let engine = Arc::new(Self {
             config,
             connect,
             tasks,
+            place,
             sessions: Mutex::default(),
         });
         let (swept, draining) = (Arc::downgrade(&engine), engine.tasks.shutdown().clone());
@@ -172,17 +185,16 @@ impl Engine {
         protocol: i32,
         opening: Opening,
     ) -> Result<Arc<Session>, Failure> {
-        let real = caller.user.clone().unwrap_or_else(|| NOBODY.to_owned());
+        let (id, real) = (Uuid::new_v4(), caller.name().to_owned());
         let user = acting(caller, &real, opening.proxy_user.as_deref())?;
-        let id = Uuid::new_v4();
-        let identity = Identity {
-            user: user.clone(),
-            tenant: caller.tenant.clone(),
-        };
-        let terms = self.terms(dialect, &opening);
-        let inside = Inside::new(Arc::clone(&self.connect), &user, Some(identity), id, terms);
-        let session = Session::new(id, &real, protocol, opening, inside);
-        self.lock().insert(id, Arc::clone(&session));
+        let session = self.enter_session(
+            id,
+            (&real, &user),
+            caller.tenant.clone(),
+            dialect,
+            protocol,
+            opening,
+        );
         let (begun, told) = (Arc::clone(&session), tokio::sync::oneshot::channel());
         self.tasks.spawn("sql session", async move {
             // Nobody waits for it any more when this fails; its statements will say the same.
@@ -194,6 +206,52 @@ impl Engine {
                 Err(failure)
             }
             Ok(Ok(Ok(())) | Err(_)) | Err(_) => Ok(session),
+        }
+    }
+
+    /// Takes up a session that was opened by another broker, and is where its client left it.
+    pub(crate) fn adopt(
+        &self,
+        id: Uuid,
+        (real, user): (&str, &str),
+        tenant: Option<TenantId>,
+        dialect: Dialect,
+        protocol: i32,
+        opening: Opening,
+    ) -> Arc<Session> {
+        let opening = Opening {
+            catalog: None,
+            database: None,
+            ..opening
+        };
+        self.enter_session(id, (real, user), tenant, dialect, protocol, opening)
+    }
+
+    /// The session of this id; the one that is there already if another call was first.
+    fn enter_session(
+        &self,
+        id: Uuid,
+        (real, user): (&str, &str),
+        tenant: Option<TenantId>,
+        dialect: Dialect,
+        protocol: i32,
+        opening: Opening,
+    ) -> Arc<Session> {
+        let terms = self.terms(dialect, &opening);
+        let identity = Identity {
+            user: user.to_owned(),
+            tenant,
+        };
+        let inside = Inside::new(Arc::clone(&self.connect), user, Some(identity), id, terms);
+        let session = || Session::new(id, real, dialect, protocol, opening, inside);
+        Arc::clone(self.lock().entry(id).or_insert_with(session))
+    }
+
+    /// Forgets a session here, with its operations; it lives on.
+    pub(crate) fn forget(&self, id: Uuid) {
+        let session = self.lock().remove(&id);
+        for operation in session.iter().flat_map(|session| session.take_all()) {
+            operation.close();
         }
     }
 
@@ -223,6 +281,19 @@ impl Engine {
         let session = session.ok_or_else(|| Failure::no_session(id))?;
         session.touch();
         Ok(session)
+    }
+
+    /// A session as it is here, whoever's it is, without noting a call about it.
+    pub(crate) fn peek(&self, id: Uuid) -> Option<Arc<Session>> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// The sessions here that other brokers may serve, too, and that nobody has used here for so long.
+    pub(crate) fn shared(&self, quiet: Duration) -> Vec<Uuid> {
+        let sessions = self.lock();
+        let is_wanted = |session: &&Arc<Session>| session.is_shared() && session.idle() >= quiet;
+        let shared = sessions.values().filter(is_wanted);
+        shared.map(|session| session.id).collect()
     }
 
     /// An operation of one of the caller's sessions.
@@ -295,7 +366,8 @@ impl Engine {
     }
 
     fn enter(&self, session: &Arc<Session>, kind: Kind) -> Result<Arc<Operation>, Failure> {
-        let operation = Operation::new(session.id, kind, session.inside.clone());
+        let id = self.place.new_operation();
+        let operation = Operation::new(id, session.id, kind, session.inside.clone());
         if let Some(gone) = session.enter(&operation, self.config.max_operations)? {
             gone.close();
         }
@@ -338,7 +410,13 @@ impl Engine {
             }
             let usual = Duration::from_secs(self.config.session_idle_seconds);
             let limit = session.opening.idle.unwrap_or(usual);
-            if !limit.is_zero() && session.idle() > limit {
+            if limit.is_zero() || session.idle() <= limit {
+                continue;
+            }
+            if session.is_shared() {
+                // Another broker may be using it: when it ends is in its record.
+                self.forget(session.id);
+            } else {
                 tracing::info!(session.id = %session.inside.id(), "an idle session is closed");
                 let engine = Arc::clone(self);
                 self.tasks

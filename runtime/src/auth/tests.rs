@@ -38,9 +38,10 @@ fn i7_only_a_known_token_names_a_user() {
     let checking = checking.unwrap();
     let (bearer, named) = (format!("bearer  {TOKEN}"), basic(&format!("ann:{TOKEN}")));
     let (other_user, no_user) = (basic(&format!("bob:{TOKEN}")), basic(&format!(":{TOKEN}")));
+    let no_colon = basic("ann");
     let (longer, shorter) = (format!("Bearer {TOKEN}x"), format!("Bearer {}", &TOKEN[1..]));
     // What is shown, then whom it names where it is checked and where it is believed.
-    let cases: [Case<'_>; 11] = [
+    let cases: [Case<'_>; 12] = [
         ("bearer", &[&bearer], Some("ann"), None),
         ("basic", &[&named], Some("ann"), Some("ann")),
         ("nothing", &[], None, None),
@@ -49,6 +50,7 @@ fn i7_only_a_known_token_names_a_user() {
         ("a shorter token", &[&shorter], None, None),
         ("another's token", &[&other_user], None, Some("bob")),
         ("no user", &[&no_user], None, None),
+        ("no colon", &[&no_colon], None, Some("ann")),
         ("not base64", &["Basic ###"], None, None),
         ("another scheme", &["Negotiate abc"], None, None),
         ("two credentials", &[&bearer, &bearer], None, None),

@@ -86,7 +86,8 @@ async fn i8_a_silent_client_is_dropped_at_the_deadline() {
         let (mut near, far) = tokio::io::duplex(1 << 10);
         near.write_all(said).await.unwrap();
         let shutdown = Shutdown::new();
-        let ended = tokio::time::timeout(HEADER_DEADLINE * 2, speak(far, Router::new(), &shutdown)).await;
+        let ended =
+            tokio::time::timeout(HEADER_DEADLINE * 2, speak(far, None, Router::new(), &shutdown)).await;
         assert!(
             ended.expect("dropped in time").is_err(),
             "{}",

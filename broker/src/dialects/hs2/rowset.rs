@@ -101,7 +101,7 @@ fn numbers<T: ArrowPrimitiveType, const N: usize>(
 }
 
 /// A float as the double that has the same digits, as Spark's own server sends it: 1.2, not 1.2000000476837158.
-fn widened(value: f32) -> f64 {
+pub(crate) fn widened(value: f32) -> f64 {
     if value.is_finite() {
         value.to_string().parse().unwrap_or_else(|_odd| f64::from(value))
     } else {

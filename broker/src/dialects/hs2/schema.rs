@@ -6,7 +6,7 @@ use super::wire::{Out, kind};
 
 /// How a column's values are sent, in the numbers of `TColumn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Bool = 1,
     Byte = 2,
     Short = 3,
@@ -18,7 +18,7 @@ pub(super) enum Form {
 }
 
 /// How the values of a type are sent in columns.
-pub(super) fn form(of: &DataType) -> Form {
+pub(crate) fn form(of: &DataType) -> Form {
     match of {
         DataType::Boolean => Form::Bool,
         DataType::Int8 => Form::Byte,
@@ -32,7 +32,7 @@ pub(super) fn form(of: &DataType) -> Form {
 }
 
 /// `TTypeId`.
-fn type_id(field: &Field) -> i32 {
+pub(crate) fn type_id(field: &Field) -> i32 {
     match field.data_type() {
         DataType::Boolean => 0,
         DataType::Int8 => 1,
@@ -56,7 +56,7 @@ fn type_id(field: &Field) -> i32 {
 }
 
 /// What a statement without columns is told to have: no row of text.
-const NO_COLUMNS: &str = "Result";
+pub(crate) const NO_COLUMNS: &str = "Result";
 
 /// A `TTableSchema` in a field.
 pub(super) fn write(out: &mut Out, number: i16, schema: &Schema) {

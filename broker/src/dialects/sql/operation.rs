@@ -120,9 +120,9 @@ struct Moments {
 }
 
 impl Operation {
-    pub(super) fn new(session: Uuid, kind: Kind, inside: Inside) -> Arc<Self> {
+    pub(super) fn new(id: Uuid, session: Uuid, kind: Kind, inside: Inside) -> Arc<Self> {
         Arc::new(Self {
-            id: Uuid::new_v4(),
+            id,
             session,
             kind,
             started_at: unix_millis(),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
+use berth_core::record::Dialect;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -26,6 +27,7 @@ pub(crate) struct Session {
     pub(crate) id: Uuid,
     /// Who opened it, and may use it.
     pub(crate) opened_by: String,
+    dialect: Dialect,
     /// The version of its client's protocol, a number of the dialect.
     pub(crate) protocol: i32,
     /// What it was opened with.
@@ -40,6 +42,7 @@ impl Session {
     pub(super) fn new(
         id: Uuid,
         opened_by: &str,
+        dialect: Dialect,
         protocol: i32,
         opening: Opening,
         inside: Inside,
@@ -47,6 +50,7 @@ impl Session {
         Arc::new(Self {
             id,
             opened_by: opened_by.to_owned(),
+            dialect,
             protocol,
             opening,
             inside,
@@ -69,6 +73,11 @@ impl Session {
             Ok::<_, Failure>(())
         });
         prepared.await.map(drop)
+    }
+
+    /// True if other brokers may serve it at the same time.
+    pub(super) fn is_shared(&self) -> bool {
+        self.dialect == Dialect::Kyuubi
     }
 
     /// Everything that a plan answers.
@@ -100,7 +109,7 @@ impl Session {
     }
 
     /// For how long its client has been quiet with nothing running.
-    pub(super) fn idle(&self) -> Duration {
+    pub(crate) fn idle(&self) -> Duration {
         let operations = lock(&self.operations);
         if operations
             .values()

@@ -1,0 +1,301 @@
+//! What the calls ask for: sessions that every broker serves, and the operations that run in them here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_core::ids::SessionId;
+use berth_core::record::Dialect;
+use berth_runtime::clock::unix_millis;
+use berth_runtime::tasks::Tasks;
+use berth_store::StoreRef;
+use uuid::Uuid;
+
+use super::KyuubiConfig;
+use super::cluster::Cluster;
+use super::directory::{self, Directory, Found, Listed};
+use super::door::From;
+use super::forward::Peers;
+use super::operations::{Entry, Operations};
+use super::refusal::Refusal;
+use super::request::NewSession;
+use super::show::Seen;
+use crate::dialects::sql::failure::Failure;
+use crate::dialects::sql::opening::Opening;
+use crate::dialects::sql::operation::Operation;
+use crate::dialects::sql::session::Session;
+use crate::dialects::sql::{Caller, Engine};
+
+/// How often sessions that ended elsewhere are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Sessions that are used here, or are being opened, are found to have ended when they are called for.
+const QUIET: Duration = Duration::from_secs(600);
+
+/// The dialect's state. One a broker.
+#[derive(Debug)]
+pub(crate) struct Kyuubi {
+    pub(super) engine: Arc<Engine>,
+    pub(super) cluster: Arc<dyn Cluster>,
+    pub(super) config: KyuubiConfig,
+    /// The release of Spark that tools are told of.
+    pub(super) spark_version: String,
+    pub(super) peers: Peers,
+    pub(super) operations: Operations,
+    pub(super) directory: Directory,
+}
+
+/// A session as this broker serves it.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) found: Found,
+    pub(super) session: Arc<Session>,
+}
+
+impl Kyuubi {
+    /// The dialect over an engine.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        store: StoreRef,
+        cluster: Arc<dyn Cluster>,
+        config: KyuubiConfig,
+        spark_version: String,
+        peers: Peers,
+        tasks: &Tasks,
+    ) -> Arc<Self> {
+        let kyuubi = Arc::new(Self {
+            engine,
+            cluster,
+            config,
+            spark_version,
+            peers,
+            operations: Operations::default(),
+            directory: Directory::new(store),
+        });
+        let (swept, draining) = (Arc::downgrade(&kyuubi), tasks.shutdown().clone());
+        tasks.spawn("kyuubi sweep", async move {
+            let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = draining.draining() => return,
+                }
+                let Some(kyuubi) = swept.upgrade() else { return };
+                kyuubi.sweep().await;
+            }
+        });
+        kyuubi
+    }
+
+    /// Lets go of what this broker still has of sessions that ended elsewhere.
+    async fn sweep(&self) {
+        for handle in self.engine.shared(QUIET) {
+            if let Err(refusal) = self.find(handle).await {
+                tracing::warn!(error = %refusal, "sessions that may have ended elsewhere are kept");
+                return;
+            }
+        }
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// What it asks for is not allowed, there is no room for it, or it cannot be written down.
+    pub(super) async fn open(
+        &self,
+        caller: &Caller,
+        from: From,
+        mut new: NewSession,
+    ) -> Result<Listed, Refusal> {
+        let mut listed = Listed {
+            format: directory::format(),
+            handle: Uuid::nil(),
+            session: SessionId::for_connect("", Uuid::nil()),
+            user: caller.name().to_owned(),
+            real_user: caller.name().to_owned(),
+            tenant: caller.tenant.clone(),
+            protocol: new.protocol_version.unwrap_or(0),
+            confs: new.confs(),
+            client_ip: from.client_ip,
+            instance: from.instance,
+            opened_at: unix_millis(),
+        };
+        let opening = Opening::read(&listed.pairs()).map_err(Refusal::of_opening)?;
+        if let Some(proxied) = opening.proxy_user.clone().filter(|user| !user.is_empty()) {
+            listed.user = proxied;
+        }
+        let opened = self
+            .engine
+            .open(caller, Dialect::Kyuubi, listed.protocol, opening)
+            .await;
+        let session = opened.map_err(Refusal::of_opening)?;
+        listed.handle = session.id;
+        listed.session = SessionId::for_connect(&listed.user, session.id);
+        if let Err(refusal) = self.settle(&listed, &session).await {
+            self.engine.close(&session).await;
+            return Err(refusal);
+        }
+        Ok(listed)
+    }
+
+    /// Brings a new session to where it begins, which no other broker will do, and writes it down.
+    async fn settle(&self, listed: &Listed, session: &Session) -> Result<(), Refusal> {
+        if !session.opening.statements().is_empty() {
+            session.ready().await.map_err(Refusal::of_opening)?;
+        }
+        self.directory.enter(listed).await
+    }
+
+    /// A session of the caller's. One that another broker has opened is taken up.
+    ///
+    /// # Errors
+    /// There is none of this handle, or the store is away.
+    pub(super) async fn session(&self, handle: &str, caller: &Caller) -> Result<Held, Refusal> {
+        let id = Uuid::try_parse(handle).map_err(|_odd| Refusal::no_session(handle))?;
+        let found = self.find(id).await?;
+        let found = found.filter(|found| may_use(caller, &found.listed));
+        let found = found.ok_or_else(|| Refusal::no_session(handle))?;
+        let session = match self.engine.session(id, &Caller::default()) {
+            Ok(session) => session,
+            Err(_not_here) if found.record.is_none() => return Err(Refusal::no_session(handle)),
+            Err(_not_here) => self.adopt(&found.listed)?,
+        };
+        Ok(Held { found, session })
+    }
+
+    fn adopt(&self, listed: &Listed) -> Result<Arc<Session>, Refusal> {
+        let opening = Opening::read(&listed.pairs()).map_err(Refusal::of_opening)?;
+        let users = (listed.real_user.as_str(), listed.user.as_str());
+        let tenant = listed.tenant.clone();
+        let adopted = self.engine.adopt(
+            listed.handle,
+            users,
+            tenant,
+            Dialect::Kyuubi,
+            listed.protocol,
+            opening,
+        );
+        tracing::info!(session.id = %listed.session, "a session that another broker opened is taken up");
+        Ok(adopted)
+    }
+
+    /// A session that is not over. What this broker still has of one that is goes.
+    async fn find(&self, handle: Uuid) -> Result<Option<Found>, Refusal> {
+        match self.directory.find(handle).await? {
+            Some(found) if found.is_over() => {
+                self.let_go(handle);
+                self.directory.remove(handle).await?;
+                Ok(None)
+            }
+            Some(found) => Ok(Some(found)),
+            None => {
+                self.let_go(handle);
+                Ok(None)
+            }
+        }
+    }
+
+    fn let_go(&self, handle: Uuid) {
+        self.operations.remove_session(handle);
+        self.engine.forget(handle);
+    }
+
+    /// Closes a session.
+    ///
+    /// # Errors
+    /// The store is away: then it may be closed or not.
+    pub(super) async fn close(&self, held: &Held) -> Result<(), Refusal> {
+        let handle = held.found.listed.handle;
+        self.directory.remove(handle).await?;
+        self.operations.remove_session(handle);
+        self.engine.close(&held.session).await;
+        Ok(())
+    }
+
+    /// What this broker has seen of a session.
+    pub(super) fn seen(&self, handle: Uuid) -> Seen {
+        let idle = self.engine.peek(handle).map(|session| session.idle());
+        Seen {
+            idle: idle.unwrap_or_default(),
+            operations: self.operations.all(|entry| entry.listed.handle == handle).len(),
+        }
+    }
+
+    /// Takes in an operation that the engine has begun.
+    pub(super) fn enter(
+        &self,
+        held: &Held,
+        operation: Arc<Operation>,
+        statement: &str,
+        runs_async: bool,
+    ) -> Arc<Entry> {
+        let listed = Arc::new(held.found.listed.clone());
+        self.operations
+            .enter(Entry::new(operation, listed, statement, runs_async))
+    }
+
+    /// An operation of one of the caller's sessions.
+    ///
+    /// # Errors
+    /// There is none of this handle here.
+    pub(super) async fn operation(&self, handle: &str, caller: &Caller) -> Result<Arc<Entry>, Refusal> {
+        let id = Uuid::try_parse(handle).ok();
+        let entry = id.and_then(|id| self.operations.find(id));
+        let entry = entry.filter(|entry| may_use(caller, &entry.listed));
+        let entry = entry.ok_or_else(|| no_operation(handle))?;
+        let session = entry.listed.handle;
+        if self.find(session).await?.is_none() {
+            return Err(no_operation(handle));
+        }
+        match self
+            .engine
+            .operation(session, entry.operation.id, &Caller::default())
+        {
+            Ok(_) => Ok(entry),
+            Err(_closed) => {
+                self.operations.remove(entry.operation.id);
+                Err(no_operation(handle))
+            }
+        }
+    }
+
+    /// Closes an operation.
+    pub(super) fn close_operation(&self, entry: &Entry) {
+        self.operations.remove(entry.operation.id);
+        if let Some(session) = self.engine.peek(entry.listed.handle) {
+            self.engine.close_operation(&session, &entry.operation);
+        }
+    }
+}
+
+/// Who named nobody may use any session, since they could have named anybody.
+fn may_use(caller: &Caller, listed: &Listed) -> bool {
+    caller.user.as_ref().is_none_or(|user| *user == listed.real_user)
+}
+
+fn no_operation(handle: &str) -> Refusal {
+    let handle: String = handle.chars().take(100).collect();
+    Refusal::of_operation(
+        &format!("Invalid OperationHandle [{handle}]"),
+        Failure::invalid(
+            "it was closed, was never begun by this user, or its broker has gone; run the statement again",
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::show::tests::listed;
+    use super::*;
+
+    #[test]
+    fn i7_a_session_is_its_openers() {
+        // kyuubi#46
+        let caller = |user: Option<&str>| Caller {
+            user: user.map(str::to_owned),
+            ..Caller::default()
+        };
+        let opened_by_ann = listed(&[]);
+        assert!(may_use(&caller(Some("ann")), &opened_by_ann));
+        assert!(!may_use(&caller(Some("bob")), &opened_by_ann));
+        assert!(may_use(&caller(None), &opened_by_ann));
+    }
+}
