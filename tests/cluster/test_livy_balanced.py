@@ -80,7 +80,7 @@ def test_i2_pylivy_does_not_notice_that_a_broker_is_killed(cluster, balancer, br
 def test_i2_a_notebook_does_not_notice_that_a_broker_is_killed(cluster, balancer, tmp_path):
     """livy#113, #120: sparkmagic between two cells"""
     reached, go = tmp_path / "reached", tmp_path / "go"
-    run = Run(balancer.address, "pyspark.ipynb", tmp_path, NOTEBOOK_REACHED=str(reached), NOTEBOOK_GO=str(go))
+    run = Run(balancer.address, "balanced.ipynb", tmp_path, NOTEBOOK_REACHED=str(reached), NOTEBOOK_GO=str(go))
     try:
         wait_until(lambda: run.reached(reached), 400, "the notebook does not get to its kill")
         cluster.brokers[0].kill()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def held(local_jobs, tmp_path_factory):
     return Held(directory)
 
 
+def batch_of(up):
+    """The session of the one batch that runs."""
+    (session,) = [row for row in up.ask("sessions")
+                  if row["client_id"].startswith("batch-") and row["state"] == "active"]
+    return session
+
+
 @pytest.mark.parametrize("how", ["sync", "deferrable"])
 def test_a_task_succeeds_with_its_log(task, held, how):
     """livy#19, #95, #122"""
@@ -70,6 +78,18 @@ def test_a_task_fails_with_its_log(task, held, how):
     assert "ValueError: said why" in said
 
 
+@pytest.mark.parametrize("how", ["sync", "deferrable"])
+def test_i3_a_task_is_told_of_a_batch_that_is_lost_while_it_polls(up, task, held, how):
+    """livy#114, #122"""
+    running = task(how, held.file, held.directory)
+    held.wait_for_run()
+    os.kill(up.driver_of(batch_of(up))["pid"], signal.SIGKILL)
+    result, said = running.result()
+    assert "did not succeed" in result["outcome"]
+    assert "on-node-loss=rerun" in said, "the log does not say why"
+    assert held.runs() == 1
+
+
 def test_a_deferred_task_that_times_out_deletes_its_batch(up, task, held):
     """livy#122"""
     running = task("timeout", held.file, held.directory)
@@ -82,8 +102,7 @@ def test_a_task_that_is_killed_deletes_its_batch(up, task, held):
     """livy#122"""
     running = task("kill", held.file, held.directory)
     held.wait_for_run()
-    (session,) = [row for row in up.ask("sessions")
-                  if row["client_id"].startswith("batch-") and row["state"] == "active"]
+    session = batch_of(up)
     running.process.stdin.write("now\n")
     running.process.stdin.flush()
     result, _ = running.result()

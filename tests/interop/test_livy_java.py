@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 import zipfile
 from pathlib import Path
 
@@ -37,11 +38,23 @@ def client(tmp_path_factory):
             archive.write(each, f"berth/{each.name}")
     opened = [part for each in OPENED for part in ("--add-opens", f"{each}=ALL-UNNAMED")]
 
-    def run(*arguments):
+    def run(*arguments, when=None, then=None):
+        """What it says. As soon as it says `when`, `then` is called."""
         command = ["java", *opened, "-cp", f"{jar}:{class_path}", "berth.LivyJobs", *map(str, arguments)]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert ran.returncode == 0, ran.stderr[-3000:]
-        return ran.stdout.splitlines()
+        with open(made / "errors", "w+") as errors, \
+                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            # A client that hangs ends the test all the same.
+            late = threading.Timer(300, process.kill)
+            late.start()
+            said = []
+            for line in process.stdout:
+                said.append(line.rstrip("\n"))
+                if said[-1] == when:
+                    then()
+            late.cancel()
+            errors.seek(0)
+            assert process.wait() == 0, errors.read()[-3000:]
+        return said
 
     return jar, run
 
@@ -59,6 +72,18 @@ def test_the_java_client_creates_submits_uploads_connects_and_stops(old, client,
     words.write_text("hello")
     assert run("connect", f"{url}/sessions/0", words) == ["kept 42", "file hello", "cancelled true", "sum 10"]
     wait_until(lambda: session.call("GET", "")["total"] == 0, 60, "the session is not deleted")
+
+
+def test_i3_the_java_client_is_told_of_a_driver_that_is_killed(old, client):
+    """livy#87, #89, #123: what it uploaded is there on the next driver, and the job does not run again"""
+    jar, run = client
+    url = f"http://{old.endpoints['livy']}"
+    run("create", url, *LIVY, jar)
+    session = LivySession.__new__(LivySession)
+    session.base = f"{url}/sessions"
+    (listed,) = session.call("GET", "")["sessions"]
+    kill = lambda: old.kill_driver(dialect="livy", client_id=str(listed["id"]))  # noqa: E731
+    assert run("lose", f"{url}/sessions/{listed['id']}", when="running", then=kill) == ["running", "lost true", "sum 10"]
 
 
 def test_a_driver_without_livys_jars_says_what_is_missing(old):

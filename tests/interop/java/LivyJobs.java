@@ -69,9 +69,27 @@ public class LivyJobs {
         LivyClient client = new LivyClientBuilder(false).setURI(new URI(arguments[1])).build();
         if (arguments[0].equals("create")) {
             create(client, Arrays.copyOfRange(arguments, 2, arguments.length));
+        } else if (arguments[0].equals("lose")) {
+            lose(client);
         } else {
             connect(client, new File(arguments[2]));
         }
+    }
+
+    /** While a job runs the driver is killed, by whoever reads what this says. */
+    static void lose(LivyClient client) throws Exception {
+        JobHandle<Void> sleep = client.submit(new Sleep());
+        while (sleep.getState() != JobHandle.State.STARTED) {
+            Thread.sleep(50);
+        }
+        System.out.println("running");
+        try {
+            sleep.get();
+        } catch (ExecutionException failed) {
+            System.out.println("lost " + failed.getMessage().contains("may or may not have taken effect"));
+        }
+        System.out.println("sum " + client.submit(new Sum()).get());
+        client.stop(true);
     }
 
     static void create(LivyClient client, String[] jars) throws Exception {
