@@ -122,6 +122,23 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
 /// How long closing a session may take.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(60);
 
+/// Where a session comes from: the same for every broker that serves it.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// Its client's id of it.
+    pub(crate) id: Uuid,
+    /// Who opened it, and may use it.
+    pub(crate) opened_by: String,
+    /// Whom it acts for.
+    pub(crate) user: String,
+    /// Their tenant.
+    pub(crate) tenant: Option<TenantId>,
+    /// The protocol of its client.
+    pub(crate) dialect: Dialect,
+    /// That protocol's version, a number of the dialect.
+    pub(crate) protocol: i32,
+}
+
 /// A statement.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Statement {
@@ -187,14 +204,15 @@ impl Engine {
     ) -> Result<Arc<Session>, Failure> {
         let (id, real) = (Uuid::new_v4(), caller.name().to_owned());
         let user = acting(caller, &real, opening.proxy_user.as_deref())?;
-        let session = self.enter_session(
+        let origin = Origin {
             id,
-            (&real, &user),
-            caller.tenant.clone(),
+            opened_by: real,
+            user,
+            tenant: caller.tenant.clone(),
             dialect,
             protocol,
-            opening,
-        );
+        };
+        let session = self.enter_session(origin, opening);
         let (begun, told) = (Arc::clone(&session), tokio::sync::oneshot::channel());
         self.tasks.spawn("sql session", async move {
             // Nobody waits for it any more when this fails; its statements will say the same.
@@ -210,40 +228,26 @@ impl Engine {
     }
 
     /// Takes up a session that was opened by another broker, and is where its client left it.
-    pub(crate) fn adopt(
-        &self,
-        id: Uuid,
-        (real, user): (&str, &str),
-        tenant: Option<TenantId>,
-        dialect: Dialect,
-        protocol: i32,
-        opening: Opening,
-    ) -> Arc<Session> {
+    pub(crate) fn adopt(&self, origin: Origin, opening: Opening) -> Arc<Session> {
         let opening = Opening {
             catalog: None,
             database: None,
             ..opening
         };
-        self.enter_session(id, (real, user), tenant, dialect, protocol, opening)
+        self.enter_session(origin, opening)
     }
 
     /// The session of this id; the one that is there already if another call was first.
-    fn enter_session(
-        &self,
-        id: Uuid,
-        (real, user): (&str, &str),
-        tenant: Option<TenantId>,
-        dialect: Dialect,
-        protocol: i32,
-        opening: Opening,
-    ) -> Arc<Session> {
-        let terms = self.terms(dialect, &opening);
+    fn enter_session(&self, origin: Origin, opening: Opening) -> Arc<Session> {
+        let terms = self.terms(origin.dialect, &opening);
         let identity = Identity {
-            user: user.to_owned(),
-            tenant,
+            user: origin.user.clone(),
+            tenant: origin.tenant.clone(),
         };
-        let inside = Inside::new(Arc::clone(&self.connect), user, Some(identity), id, terms);
-        let session = || Session::new(id, real, dialect, protocol, opening, inside);
+        let connect = Arc::clone(&self.connect);
+        let inside = Inside::new(connect, &origin.user, Some(identity), origin.id, terms);
+        let id = origin.id;
+        let session = || Session::new(origin, opening, inside);
         Arc::clone(self.lock().entry(id).or_insert_with(session))
     }
 

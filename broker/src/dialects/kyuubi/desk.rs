@@ -23,7 +23,7 @@ use crate::dialects::sql::failure::Failure;
 use crate::dialects::sql::opening::Opening;
 use crate::dialects::sql::operation::Operation;
 use crate::dialects::sql::session::Session;
-use crate::dialects::sql::{Caller, Engine};
+use crate::dialects::sql::{Caller, Engine, Origin};
 
 /// How often sessions that ended elsewhere are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -163,16 +163,15 @@ impl Kyuubi {
 
     fn adopt(&self, listed: &Listed) -> Result<Arc<Session>, Refusal> {
         let opening = Opening::read(&listed.pairs()).map_err(Refusal::of_opening)?;
-        let users = (listed.real_user.as_str(), listed.user.as_str());
-        let tenant = listed.tenant.clone();
-        let adopted = self.engine.adopt(
-            listed.handle,
-            users,
-            tenant,
-            Dialect::Kyuubi,
-            listed.protocol,
-            opening,
-        );
+        let origin = Origin {
+            id: listed.handle,
+            opened_by: listed.real_user.clone(),
+            user: listed.user.clone(),
+            tenant: listed.tenant.clone(),
+            dialect: Dialect::Kyuubi,
+            protocol: listed.protocol,
+        };
+        let adopted = self.engine.adopt(origin, opening);
         tracing::info!(session.id = %listed.session, "a session that another broker opened is taken up");
         Ok(adopted)
     }

@@ -265,36 +265,35 @@ async fn tables(session: &Session, wanted: &Wanted) -> Result<Vec<Table>, Failur
             Err(failure) => return Err(failure),
         };
         for batch in &batches {
-            let (names, descriptions, kinds) = (texts(batch, 0), texts(batch, 3), texts(batch, 4));
-            let (spaces, temporary) = (first_parts(batch, 2), flags(batch, 5));
-            for row in 0..batch.num_rows() {
-                let Some(name) = names
-                    .get(row)
-                    .cloned()
-                    .flatten()
-                    .filter(|name| wanted.name.is_match(name))
-                else {
-                    continue;
-                };
-                let is_temporary = temporary.get(row).copied().unwrap_or(false);
-                let is_own = is_temporary && spaces.get(row).cloned().flatten().is_none();
-                // A listing of any database has the session's views too.
-                if is_own && !own.insert(name.clone()) {
-                    continue;
-                }
-                let kind = kinds.get(row).cloned().flatten().unwrap_or_default();
-                found.push(Table {
-                    schema: (!is_own).then(|| schema.clone()),
-                    name,
-                    description: descriptions.get(row).cloned().flatten().unwrap_or_default(),
-                    is_view: is_temporary
-                        || matches!(kind.as_str(), "VIEW" | "TEMPORARY" | "MATERIALIZED_VIEW"),
-                });
-            }
+            let listed = tables_of(batch, &schema).into_iter();
+            let matching = listed.filter(|table| wanted.name.is_match(&table.name));
+            // A listing of any database has the session's views too.
+            found.extend(matching.filter(|table| table.schema.is_some() || own.insert(table.name.clone())));
         }
         room(found.len())?;
     }
     Ok(found)
+}
+
+/// What a listing of a database has.
+fn tables_of(batch: &RecordBatch, schema: &str) -> Vec<Table> {
+    let (names, descriptions, kinds) = (texts(batch, 0), texts(batch, 3), texts(batch, 4));
+    let (spaces, temporary) = (first_parts(batch, 2), flags(batch, 5));
+    let named = names.into_iter().enumerate();
+    let named = named.filter_map(|(row, name)| Some((row, name?)));
+    named
+        .map(|(row, name)| {
+            let is_temporary = temporary.get(row).copied().unwrap_or(false);
+            let is_own = is_temporary && spaces.get(row).cloned().flatten().is_none();
+            let kind = kinds.get(row).cloned().flatten().unwrap_or_default();
+            Table {
+                schema: (!is_own).then(|| schema.to_owned()),
+                name,
+                description: descriptions.get(row).cloned().flatten().unwrap_or_default(),
+                is_view: is_temporary || matches!(kind.as_str(), "VIEW" | "TEMPORARY" | "MATERIALIZED_VIEW"),
+            }
+        })
+        .collect()
 }
 
 async fn columns(session: &Session, wanted: &Wanted, pattern: &Pattern) -> Result<Rows, Failure> {
@@ -345,27 +344,52 @@ async fn functions(session: &Session, wanted: &Wanted) -> Result<Rows, Failure> 
         let place = format!("{}.{}", quoted(&wanted.catalog), quoted(&schema));
         let batches = session.whole(&plan::catalog(&Ask::Functions(&place))).await?;
         for batch in &batches {
-            let (names, comments, classes) = (texts(batch, 0), texts(batch, 3), texts(batch, 4));
-            let spaces = first_parts(batch, 2);
-            for row in 0..batch.num_rows() {
-                let name = names.get(row).cloned().flatten().unwrap_or_default();
-                let space = spaces.get(row).cloned().flatten();
-                if !wanted.name.is_match(&name) || !seen.insert((space.clone(), name.clone())) {
-                    continue;
-                }
-                rows.push(vec![
-                    Cell::text(""),
-                    space.map_or(Cell::Null, Cell::Text),
-                    Cell::Text(name),
-                    Cell::text(comments.get(row).and_then(Option::as_deref).unwrap_or_default()),
-                    Cell::Int(0),
-                    Cell::text(classes.get(row).and_then(Option::as_deref).unwrap_or_default()),
-                ]);
-            }
+            let listed = functions_of(batch).into_iter();
+            let matching = listed.filter(|function| wanted.name.is_match(&function.name));
+            let new =
+                matching.filter(|function| seen.insert((function.schema.clone(), function.name.clone())));
+            rows.extend(new.map(Function::row));
         }
         room(rows.len())?;
     }
     Ok(rows)
+}
+
+/// A function.
+struct Function {
+    /// `None` for one that Spark has or the session has made.
+    schema: Option<String>,
+    name: String,
+    description: String,
+    class: String,
+}
+
+impl Function {
+    fn row(self) -> Vec<Cell> {
+        vec![
+            Cell::text(""),
+            self.schema.map_or(Cell::Null, Cell::Text),
+            Cell::Text(self.name),
+            Cell::Text(self.description),
+            Cell::Int(0),
+            Cell::Text(self.class),
+        ]
+    }
+}
+
+/// What a listing of functions has.
+fn functions_of(batch: &RecordBatch) -> Vec<Function> {
+    let (names, descriptions, classes) = (texts(batch, 0), texts(batch, 3), texts(batch, 4));
+    let schemas = first_parts(batch, 2);
+    let text = |of: &[Option<String>], row: usize| of.get(row).cloned().flatten();
+    (0..batch.num_rows())
+        .map(|row| Function {
+            schema: text(&schemas, row),
+            name: text(&names, row).unwrap_or_default(),
+            description: text(&descriptions, row).unwrap_or_default(),
+            class: text(&classes, row).unwrap_or_default(),
+        })
+        .collect()
 }
 
 fn room(rows: usize) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::Origin;
 use super::cursor::{Cursor, Pulled};
 use super::failure::Failure;
 use super::opening::Opening;
@@ -39,19 +40,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(
-        id: Uuid,
-        opened_by: &str,
-        dialect: Dialect,
-        protocol: i32,
-        opening: Opening,
-        inside: Inside,
-    ) -> Arc<Self> {
+    pub(super) fn new(origin: Origin, opening: Opening, inside: Inside) -> Arc<Self> {
         Arc::new(Self {
-            id,
-            opened_by: opened_by.to_owned(),
-            dialect,
-            protocol,
+            id: origin.id,
+            opened_by: origin.opened_by,
+            dialect: origin.dialect,
+            protocol: origin.protocol,
             opening,
             inside,
             ready: OnceCell::new(),
