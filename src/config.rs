@@ -247,6 +247,7 @@ impl Config {
         };
         below(&mut self.agent.state_dir, &self.data_dir, "agent");
         below(&mut self.blobs.directory, &self.data_dir, "blobs");
+        below(&mut self.broker.sql.spool_dir, &self.data_dir, "spool");
         if self.agent.profiles.is_empty() {
             let profile = self.broker.default_profile.clone();
             self.agent.profiles.insert(profile, ProfileConfig::default());

@@ -1,5 +1,6 @@
 """HiveServer2's Thrift protocol as it is on the wire: one call at a time, with PyHive's own structs."""
 
+import io
 import socket
 import ssl
 import struct
@@ -54,13 +55,12 @@ class Sasl(TTransport.TBufferedTransport):
         transport.open()
         self.answered = sasl_login(transport.handle, **login)
         assert self.answered == (5, ""), self.answered
-        self.raw, self.read_buffer, self.out = transport, b"", b""
+        self.raw, self.frame, self.out = transport, io.BytesIO(), b""
 
     def read(self, size):
-        while not self.read_buffer:
+        while not (taken := self.frame.read(size)):
             (length,) = struct.unpack(">I", self.raw.readAll(4))
-            self.read_buffer = self.raw.readAll(length)
-        taken, self.read_buffer = self.read_buffer[:size], self.read_buffer[size:]
+            self.frame = io.BytesIO(self.raw.readAll(length))
         return taken
 
     def write(self, data):

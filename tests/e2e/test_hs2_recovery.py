@@ -1,7 +1,10 @@
 """Sessions of HiveServer2's Thrift protocol whose driver is killed. Cases: spec of that protocol, section 10."""
 
+import uuid
+
 import pytest
 from berth_up import wait_until
+from gate import Gate
 from hive_probe import ERROR, SUCCESS, Probe
 
 
@@ -35,15 +38,18 @@ def test_i2_the_state_of_a_session_is_back(up, user, probe):
     probe.execute(f"drop database {user}")
 
 
-def test_i2_a_read_goes_on_where_it_was(up, user, probe):
+def test_i2_a_read_goes_on_where_it_was(up, user, probe, connect, tmp_path):
     """hs2#65: the driver is killed between two fetches; no row is missing and none comes twice"""
     resumed = 'berth_statements_rerun_total{class="read",delivered="some"}'
     before = up.metric(resumed)
-    # Far more than the broker and the driver's connection hold between them.
-    operation = probe.run("select id, repeat('x', 5000) as pad from range(0, 20000, 1, 16)")
+    # The same session over Spark Connect, for a function that holds back all but the first partition.
+    gate = Gate(tmp_path)
+    gate.register(connect(user, session_id=str(uuid.UUID(bytes=probe.session.sessionId.guid))))
+    operation = probe.run("select gate(id) as id, repeat('x', 500) as pad from range(0, 20000, 1, 16)")
     seen = [row[0] for row in probe.rows(operation, rows=1000)]
     up.wait_warm()
     up.kill_driver(user)
+    gate.open()
     while True:
         rows = probe.rows(operation, rows=1000)
         if not rows:

@@ -7,13 +7,15 @@
 //! |---|---|
 //! | `opening` | what a client asks for when it opens a session |
 //! | `session`, `operation` | their lives |
-//! | `cursor` | rows, pulled as they are fetched |
+//! | `buffer`, `spool` | rows that are not fetched yet, in memory and on disk |
+//! | `cursor` | a client's place among them |
 //! | `place` | which broker an operation runs at |
 //! | `plan` | requests and answers of Spark Connect |
 //! | `text` | values as Hive writes them |
 //! | `metadata` | the catalog in the shape that JDBC has |
 //! | `failure`, `log` | what a client is told |
 
+mod buffer;
 pub(crate) mod cursor;
 pub(crate) mod failure;
 mod log;
@@ -23,9 +25,11 @@ pub(crate) mod operation;
 pub(crate) mod place;
 mod plan;
 pub(crate) mod session;
+mod spool;
 pub(crate) mod text;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,13 +41,14 @@ use uuid::Uuid;
 
 use super::connect::inside::{Inside, Terms};
 use super::connect::{Connect, Identity};
-use cursor::Room;
+use buffer::Buffer;
 use failure::Failure;
 use metadata::Question;
 use opening::Opening;
 use operation::{Kind, Operation, State, Work};
 use place::Place;
 use session::Session;
+use spool::Spool;
 
 /// Limits of the dialects that run SQL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +67,16 @@ pub struct SqlConfig {
     pub fetch_rows: u32,
     /// Bytes of rows in one fetch.
     pub page_bytes: usize,
-    /// Bytes of fetched rows that an operation keeps, so that its client can step back.
+    /// Bytes of rows that one operation has in memory.
     pub window_bytes: usize,
+    /// Bytes of rows that all operations have in memory, before files are used.
+    pub memory_bytes: u64,
+    /// Where rows are that memory has no room for; `spool` in the data directory if it is empty.
+    pub spool_dir: PathBuf,
+    /// Bytes of rows that one operation has in files.
+    pub operation_spool_bytes: u64,
+    /// Bytes of rows that all operations have in files.
+    pub spool_bytes: u64,
 }
 
 impl Default for SqlConfig {
@@ -75,18 +88,24 @@ impl Default for SqlConfig {
             poll_seconds: 1,
             fetch_rows: 1000,
             page_bytes: 8 << 20,
-            window_bytes: 4 << 20,
+            window_bytes: 8 << 20,
+            memory_bytes: 256 << 20,
+            spool_dir: PathBuf::new(),
+            operation_spool_bytes: 4 << 30,
+            spool_bytes: 16 << 30,
         }
     }
 }
 
 impl SqlConfig {
-    /// How much is taken at once and kept.
-    pub(crate) fn room(&self) -> Room {
-        Room {
-            page_bytes: self.page_bytes,
-            window_bytes: self.window_bytes,
-        }
+    fn spool(&self) -> Arc<Spool> {
+        let directory = self.spool_dir.clone();
+        Spool::new(
+            directory,
+            self.memory_bytes,
+            self.spool_bytes,
+            self.operation_spool_bytes,
+        )
     }
 
     /// How long a question about a running operation waits.
@@ -159,6 +178,7 @@ pub(crate) struct Engine {
     tasks: Tasks,
     /// What the ids of its operations begin with.
     pub(crate) place: Place,
+    spool: Arc<Spool>,
     sessions: Mutex<HashMap<Uuid, Arc<Session>>>,
 }
 
@@ -166,6 +186,7 @@ impl Engine {
     /// An engine over `connect`, whose tasks belong to `tasks`. Starts the sweep of what nobody uses.
     pub(crate) fn new(connect: Arc<Connect>, config: SqlConfig, tasks: Tasks, place: Place) -> Arc<Self> {
         let engine = Arc::new(Self {
+            spool: config.spool(),
             config,
             connect,
             tasks,
@@ -355,8 +376,8 @@ impl Engine {
         let limit = session.opening.query_timeout;
         self.tasks.spawn("sql metadata", async move {
             let work = async {
-                let (schema, rows) = metadata::answer(&owner, question).await?;
-                Ok(Work::Table(schema, rows))
+                let (_columns, rows) = metadata::answer(&owner, question).await?;
+                Ok(Work::Table(rows))
             };
             asked.run(owner.ready(), work, limit).await;
         });
@@ -371,7 +392,8 @@ impl Engine {
 
     fn enter(&self, session: &Arc<Session>, kind: Kind) -> Result<Arc<Operation>, Failure> {
         let id = self.place.new_operation();
-        let operation = Operation::new(id, session.id, kind, session.inside.clone());
+        let buffer = Buffer::new(Arc::clone(&self.spool), self.config.window_bytes);
+        let operation = Operation::new(id, session.id, kind, session.inside.clone(), buffer);
         if let Some(gone) = session.enter(&operation, self.config.max_operations)? {
             gone.close();
         }
@@ -408,6 +430,8 @@ impl Engine {
         let unused = Duration::from_secs(self.config.operation_idle_seconds);
         let sessions: Vec<_> = self.lock().values().cloned().collect();
         metrics::gauge!("berth_sql_sessions").set(sessions.len() as f64);
+        metrics::gauge!("berth_sql_result_memory_bytes").set(self.spool.memory.used() as f64);
+        metrics::gauge!("berth_sql_result_disk_bytes").set(self.spool.disk_bytes() as f64);
         for session in sessions {
             for operation in session.take_unused(unused) {
                 operation.close();

@@ -282,7 +282,7 @@ impl Hs2 {
             log_page(&operation, orientation, rows)?
         } else {
             operation
-                .fetch(orientation, rows, self.engine.config.room())
+                .fetch(orientation, rows, self.engine.config.page_bytes)
                 .await?
         };
         let version = Version::of(session.protocol);

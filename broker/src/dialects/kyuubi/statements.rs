@@ -196,7 +196,7 @@ pub(super) async fn rows(
     entry.on_row_fetch();
     let page = entry
         .operation
-        .fetch(orientation, most, kyuubi.engine.config.room())
+        .fetch(orientation, most, kyuubi.engine.config.page_bytes)
         .await;
     let page = page.map_err(|failure| Refusal::of_operation("Error fetching rows", failure))?;
     let body = rowset::write(&page, entry.listed.protocol);

@@ -1,9 +1,14 @@
 //! What a client of a SQL dialect is told when something fails.
 
+use std::fmt;
+
 use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::dialects::connect::inside;
+
+/// SQLSTATE of a cursor that points at nothing.
+const GONE: &str = "HY109";
 
 /// An error with its SQLSTATE.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +40,27 @@ impl Failure {
     /// What was asked for is malformed.
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
         Self::new("HY000", text)
+    }
+
+    /// A row of a result is not kept any more.
+    pub(crate) fn gone(row: u64) -> Self {
+        let text = format!("row {row} of this result is not kept any more; run the statement again");
+        Self::new(GONE, text)
+    }
+
+    /// True when the result can be read on from another row.
+    pub(crate) fn is_of_place(&self) -> bool {
+        self.sql_state == GONE
+    }
+
+    /// A driver sent rows that are not Arrow.
+    pub(crate) fn unreadable(error: impl fmt::Display) -> Self {
+        Self::invalid(format!("the driver's rows cannot be read: {error}"))
+    }
+
+    /// Its client wanted no more of a result.
+    pub(crate) fn canceled() -> Self {
+        Self::new("57014", "the statement was canceled; its last rows are not there")
     }
 
     /// The caller has no such session.

@@ -6,13 +6,14 @@
 //!      +---------+------------+--> Failed, Canceled, TimedOut
 //! ```
 //!
-//! A query is finished for its client when its first rows are there: what follows is pulled as it is fetched, and an
-//! error in it is the answer to that fetch.
+//! A query is finished for its client when its first rows are there: what follows is kept until it is fetched, and an
+//! error in it is the answer to the fetch that gets there.
+
+mod run;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use berth_runtime::clock::unix_millis;
 use tokio::sync::watch;
@@ -20,18 +21,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::cursor::{Cursor, Orientation, Page, Pulled, Room};
+pub(super) use self::run::Work;
+use super::buffer::Buffer;
+use super::cursor::{Cursor, Orientation, Page};
 use super::failure::Failure;
 use super::log::Log;
 use super::plan::Progress;
 use crate::dialects::connect::inside::Inside;
-
-/// How long a driver may take to take note of a cancel.
-const INTERRUPT_DEADLINE: Duration = Duration::from_secs(10);
-/// When a driver is asked again.
-const INTERRUPT_AGAIN: Duration = Duration::from_secs(1);
-/// How long a statement that was asked to stop may go on before it is forgotten.
-const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,15 +80,6 @@ impl State {
     }
 }
 
-/// What is run.
-#[derive(Debug)]
-pub(super) enum Work {
-    /// A plan, whose rows are the result.
-    Plan(Vec<u8>),
-    /// A table that is there already.
-    Table(SchemaRef, RecordBatch),
-}
-
 /// An operation.
 #[derive(Debug)]
 pub(crate) struct Operation {
@@ -109,6 +96,7 @@ pub(crate) struct Operation {
     moments: Mutex<Moments>,
     log: Mutex<Log>,
     progress: Mutex<Progress>,
+    buffer: Buffer,
     cursor: tokio::sync::Mutex<Cursor>,
     stop: CancellationToken,
 }
@@ -120,7 +108,7 @@ struct Moments {
 }
 
 impl Operation {
-    pub(super) fn new(id: Uuid, session: Uuid, kind: Kind, inside: Inside) -> Arc<Self> {
+    pub(super) fn new(id: Uuid, session: Uuid, kind: Kind, inside: Inside, buffer: Buffer) -> Arc<Self> {
         Arc::new(Self {
             id,
             session,
@@ -134,6 +122,7 @@ impl Operation {
             }),
             log: Mutex::default(),
             progress: Mutex::default(),
+            buffer,
             cursor: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
         })
@@ -189,7 +178,7 @@ impl Operation {
         lock(&self.moments).used_at.elapsed()
     }
 
-    /// Some rows.
+    /// Some rows: at most so many, and about so many bytes. An error in the result comes after the rows before it.
     ///
     /// # Errors
     /// It is not finished, or its statement failed on the way.
@@ -197,7 +186,7 @@ impl Operation {
         &self,
         orientation: Orientation,
         rows: usize,
-        room: Room,
+        bytes: usize,
     ) -> Result<Page, Failure> {
         match self.state() {
             State::Finished(_) => {}
@@ -210,9 +199,9 @@ impl Operation {
             }
         }
         let mut cursor = self.cursor.lock().await;
-        let fetched = cursor.page(orientation, rows, room).await;
+        let fetched = cursor.page(&self.buffer, orientation, rows, bytes).await;
         if let Err(failure) = &fetched
-            && failure.sql_state != "HY109"
+            && !failure.is_of_place()
         {
             self.note(&format!("ERROR {failure}"));
             self.state.send_replace(State::Failed(failure.clone()));
@@ -220,24 +209,17 @@ impl Operation {
         fetched
     }
 
-    /// Asks it to stop. It is canceled at once, whatever its driver does.
+    /// Asks it to stop. It is canceled at once, whatever its driver does; of one that is finished, the rows end with
+    /// what was taken from the driver.
     pub(crate) fn cancel(&self) {
-        if self.settle(State::Canceled) {
+        if self.settle(State::Canceled) || self.buffer.finish(Err(Failure::canceled())) {
             self.stop.cancel();
-        } else if matches!(self.state(), State::Finished(_)) && self.cursor.try_lock().is_err() {
-            // Somebody waits for rows that nobody wants any more.
-            self.inside.release(self.id);
         }
     }
 
     /// Forgets it, and stops it if it still runs.
     pub(super) fn close(&self) {
-        if self.settle(State::Canceled) {
-            self.stop.cancel();
-        } else if !self.stop.is_cancelled() {
-            // One that is being stopped is forgotten when it has stopped.
-            self.inside.release(self.id);
-        }
+        self.cancel();
     }
 
     /// Notes where it is now, unless it is settled. Answers true if that settles it.
@@ -260,98 +242,6 @@ impl Operation {
             lock(&self.moments).completed_at = Some(unix_millis());
         }
         changed && settles
-    }
-
-    /// Runs it up to its first rows. `ready` waits for the session's driver.
-    pub(super) async fn run(
-        self: Arc<Self>,
-        ready: impl Future<Output = Result<(), Failure>>,
-        work: impl Future<Output = Result<Work, Failure>>,
-        limit: Option<Duration>,
-    ) {
-        let worked = async {
-            ready.await?;
-            self.settle(State::Running);
-            self.work(work.await?).await
-        };
-        let late = async {
-            match limit {
-                Some(limit) => tokio::time::sleep(limit).await,
-                None => std::future::pending().await,
-            }
-        };
-        let settled = tokio::select! {
-            worked = worked => match worked {
-                Ok(schema) => State::Finished(schema),
-                Err(failure) => {
-                    self.note(&format!("ERROR {failure}"));
-                    State::Failed(failure)
-                }
-            },
-            () = self.stop.cancelled() => State::Canceled,
-            () = late => State::TimedOut,
-        };
-        let stops = matches!(settled, State::Canceled | State::TimedOut);
-        self.settle(settled);
-        if stops || self.stop.is_cancelled() {
-            self.stop.cancel();
-            self.stop_driver().await;
-        }
-    }
-
-    async fn work(&self, work: Work) -> Result<SchemaRef, Failure> {
-        let mut cursor = self.cursor.lock().await;
-        match work {
-            Work::Table(schema, rows) => *cursor = Cursor::of(schema, rows),
-            Work::Plan(plan) => {
-                *cursor = Cursor::over(self.inside.execute(self.id, &plan).await?);
-                loop {
-                    match cursor.pull().await? {
-                        Pulled::Rows | Pulled::End => break,
-                        Pulled::Progress(progress) => self.advance(progress),
-                        Pulled::Nothing => {}
-                    }
-                }
-            }
-        }
-        Ok(cursor.schema())
-    }
-
-    fn advance(&self, progress: Progress) {
-        let before = std::mem::replace(&mut *lock(&self.progress), progress);
-        if before != progress && progress.tasks > 0 {
-            self.note(&format!(
-                "INFO {} of {} tasks done in {} stages, {} of them complete",
-                progress.done_tasks, progress.tasks, progress.stages, progress.done_stages
-            ));
-        }
-    }
-
-    /// Has the driver stop, and waits for it: what became of a write is written down at its end.
-    async fn stop_driver(&self) {
-        let over = async {
-            let mut cursor = self.cursor.lock().await;
-            while !matches!(cursor.pull().await, Ok(Pulled::End) | Err(_)) {}
-        };
-        // A driver does not hear it of what it is just about to begin.
-        let asked = async {
-            loop {
-                let interrupt = self.inside.interrupt(self.id);
-                if !matches!(
-                    tokio::time::timeout(INTERRUPT_DEADLINE, interrupt).await,
-                    Ok(Ok(()))
-                ) {
-                    tracing::debug!(operation = %self.id, "a driver did not take note of a cancel");
-                }
-                tokio::time::sleep(INTERRUPT_AGAIN).await;
-            }
-        };
-        tokio::select! {
-            () = over => {}
-            () = asked => {}
-            () = tokio::time::sleep(STOP_DEADLINE) => {}
-        }
-        self.inside.release(self.id);
     }
 }
 

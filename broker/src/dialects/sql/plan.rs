@@ -2,6 +2,8 @@
 
 use berth_core::wire::{self, Value, WireError};
 
+use super::failure::Failure;
+
 /// `Plan.root`.
 const ROOT: u32 = 1;
 /// `Relation.sql`, with its text in field 1.
@@ -75,8 +77,13 @@ pub(crate) struct Progress {
 /// What an answer brings.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Part<'a> {
-    /// Rows, as an Arrow stream of their own.
-    Rows(&'a [u8]),
+    /// Rows.
+    Rows {
+        /// How many.
+        count: u64,
+        /// An Arrow stream of their own.
+        stream: &'a [u8],
+    },
     /// How far it is.
     Progress(Progress),
     /// Nothing that a client of SQL sees.
@@ -86,10 +93,16 @@ pub(crate) enum Part<'a> {
 /// Reads an `ExecutePlanResponse`.
 ///
 /// # Errors
-/// [`WireError`] when it is none.
-pub(crate) fn part(response: &[u8]) -> Result<Part<'_>, WireError> {
+/// It is none.
+pub(crate) fn part(response: &[u8]) -> Result<Part<'_>, Failure> {
+    read(response).map_err(|error| Failure::invalid(format!("the driver's answer cannot be read: {error}")))
+}
+
+fn read(response: &[u8]) -> Result<Part<'_>, WireError> {
     if let Some(batch) = wire::last_bytes(response, 2)? {
-        return Ok(Part::Rows(wire::last_bytes(batch, 2)?.unwrap_or_default()));
+        let count = wire::last_varint(batch, 1)?.unwrap_or_default();
+        let stream = wire::last_bytes(batch, 2)?.unwrap_or_default();
+        return Ok(Part::Rows { count, stream });
     }
     match wire::last_bytes(response, 18)? {
         Some(body) => Ok(Part::Progress(progress(body)?)),
@@ -147,10 +160,15 @@ mod tests {
     #[test]
     fn answers_are_rows_or_progress() {
         let mut batch = Vec::new();
+        wire::append_varint(&mut batch, 1, 7);
         wire::append_bytes(&mut batch, 2, b"arrow");
         let mut response = Vec::new();
         wire::append_bytes(&mut response, 2, &batch);
-        assert_eq!(part(&response), Ok(Part::Rows(b"arrow")));
+        let rows = Part::Rows {
+            count: 7,
+            stream: b"arrow",
+        };
+        assert_eq!(part(&response), Ok(rows));
 
         let mut stage = Vec::new();
         for (number, value) in [(1, 4), (2, 10), (3, 7), (5, 0)] {

@@ -10,12 +10,11 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Origin;
-use super::cursor::{Cursor, Pulled};
 use super::failure::Failure;
 use super::opening::Opening;
 use super::operation::Operation;
-use super::plan;
+use super::plan::{self, Part};
+use super::{Origin, cursor};
 use crate::dialects::connect::inside::Inside;
 
 /// Bytes of an answer that is needed whole, such as the list of a database's tables.
@@ -81,16 +80,21 @@ impl Session {
     pub(super) async fn whole(&self, plan: &[u8]) -> Result<Vec<RecordBatch>, Failure> {
         let id = Uuid::new_v4();
         let answered = async {
-            let mut cursor = Cursor::over(self.inside.execute(id, plan).await?);
-            while cursor.pull().await? != Pulled::End {
-                if cursor.kept_bytes() > MAX_WHOLE_BYTES {
-                    return Err(Failure::new(
-                        "54000",
-                        "the answer is too large; narrow what is asked for",
-                    ));
+            let mut results = self.inside.execute(id, plan).await?;
+            let (mut rows, mut bytes) = (Vec::new(), 0);
+            while let Some(message) = results.next().await {
+                let message = message?;
+                let Part::Rows { stream, .. } = plan::part(&message)? else {
+                    continue;
+                };
+                bytes += stream.len();
+                if bytes > MAX_WHOLE_BYTES {
+                    let text = "the answer is too large; narrow what is asked for";
+                    return Err(Failure::new("54000", text));
                 }
+                rows.extend(cursor::decode(stream).map_err(Failure::unreadable)?);
             }
-            Ok(cursor.into_rows())
+            Ok(rows)
         };
         let answered = answered.await;
         self.inside.release(id);
