@@ -49,6 +49,6 @@ interop: build ## Clients of other versions and languages: PySpark 3.5 and 4.0, 
 	cd tests/interop/go && PATH=$(CACHE)/venv-go/bin:$$PATH CGO_ENABLED=0 GOTOOLCHAIN=local go build -o $(CACHE)/interop-go .
 	BERTH_CLIENTS=$(CACHE) $(BERTH_PYTHON) -m pytest tests/interop
 
-bench: deps ## Figures: what Berth adds to a call, and how soon a session is back. On an idle machine, 15 minutes. PARTS="stub real cold node livy".
+bench: deps ## Figures: what Berth adds to a call, and how soon a session is back. On an idle machine, 25 minutes. PARTS="stub real cold node livy sql".
 	cargo build --locked --profile perf -p berth -p berth-loadtest
 	BERTH_BIN=$(CARGO_TARGET_DIR)/perf/berth BERTH_LOADTEST=$(CARGO_TARGET_DIR)/perf/berth-loadtest $(BERTH_PYTHON) scripts/bench.py $(PARTS)

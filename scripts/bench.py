@@ -20,6 +20,7 @@ from berth_up import Up, wait_until  # noqa: E402
 from common import PYTHON, load, settled, stub_berth  # noqa: E402
 from livy_figures import livy  # noqa: E402
 from processes import free_ports  # noqa: E402
+from sql_figures import sql  # noqa: E402
 
 PROXY = """
 defaults
@@ -169,7 +170,7 @@ def node_lost(directory):
         cluster.stop()
 
 
-PARTS = {"stub": stub_latency, "real": real_spark, "cold": cold, "node": node_lost, "livy": livy}
+PARTS = {"stub": stub_latency, "real": real_spark, "cold": cold, "node": node_lost, "livy": livy, "sql": sql}
 
 
 def main():

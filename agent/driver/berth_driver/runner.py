@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from berth_driver import effects, frames, interpreter, jobs, processes, resources, shells, spark
+from berth_driver import effects, frames, interpreter, interrupts, jobs, processes, resources, shells, spark
 
 PROGRESS_SECONDS = 0.5
 # An agent that was away is asked again whether a statement may begin.
@@ -78,6 +78,7 @@ class Runner:
         self.shells = shells.Shells(self.context, session, classes)
         self.resources = resources.Resources(self.context, self.shells.scala, self.settings["scratch"])
         self.jobs = jobs.Jobs(session, self.settings["scratch"])
+        interrupts.watch(self.context, self.observer)
         signal.signal(signal.SIGINT, self.interrupted)
         self.channel.send({"t": "ready", "port": port, "jvm_pid": jvm.pid, "spark_version": self.context.version,
                            "app_id": self.context.applicationId, "ui_url": self.context.uiWebUrl or ""})

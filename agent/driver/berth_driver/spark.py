@@ -36,9 +36,13 @@ def start(confs):
 
 
 def connect_service(context):
+    return java_class(context, SERVICE).getField("MODULE$").get(None)
+
+
+def java_class(context, name):
     jvm = context._jvm
     loader = jvm.java.lang.Thread.currentThread().getContextClassLoader()
-    return jvm.java.lang.Class.forName(SERVICE, True, loader).getField("MODULE$").get(None)
+    return jvm.java.lang.Class.forName(name, True, loader)
 
 
 def warm_up(port, token, sessions):

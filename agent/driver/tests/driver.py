@@ -37,7 +37,7 @@ class Driver:
         self.heard = queue.Queue()
         self.count = 0
         threading.Thread(target=self._listen, daemon=True).start()
-        self.await_frame(lambda frame: frame["t"] == "ready", START_SECONDS)
+        self.port = self.await_frame(lambda frame: frame["t"] == "ready", START_SECONDS)["port"]
 
     def _listen(self):
         decoder = frames.Decoder()

@@ -40,6 +40,10 @@ const HOST: &[(&str, &str)] = &[
         include_str!("../../driver/berth_driver/interpreter.py"),
     ),
     (
+        "interrupts.py",
+        include_str!("../../driver/berth_driver/interrupts.py"),
+    ),
+    (
         "javajobs.py",
         include_str!("../../driver/berth_driver/javajobs.py"),
     ),

@@ -1,0 +1,137 @@
+"""SQL over JDBC beside Spark's own Thrift server, with the same jars, heap and cores, and the same client."""
+
+import os
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import pyspark
+from berth_up import Up, wait_until
+from common import settled
+from livy_figures import resident_kib
+from processes import free_ports
+
+HERE = Path(__file__).parent
+SPARK = Path(pyspark.__file__).parent
+HEAP = "4g"
+ROWS = 10_000_000
+MIXED = """select id, cast(id % 1000 as int) as i, id * 0.5D as d, cast(id as decimal(18, 4)) / 4 as c, id % 2 = 0 as b,
+ concat('name-', id % 10000) as s, date_add(date'2020-01-01', cast(id % 3650 as int)) as day,
+ timestamp_seconds(id) as t, cast(id % 97 as string) as k, repeat('x', cast(id % 20 as int)) as pad
+ from range(0, {rows}, 1, 16)"""
+CONNECTIONS = 2000
+
+
+def sql(directory):
+    """Rows a second, latency and connects through JDBC, then what many connections take."""
+    classes = directory / "classes"
+    classes.mkdir()
+    subprocess.run(["java", "-cp", f"{SPARK}/jars/*", "scala.tools.nsc.Main", "-usejavacp", "-d", str(classes),
+                    str(HERE / "Jdbc.scala")], check=True)
+    client = Client(classes)
+    confs = {"spark.driver.maxResultSize": "0", "spark.ui.enabled": "false"}
+    theirs = thrift_server(directory, client, confs)
+    up = Up(directory / "sql", "--warm", "1", "--log", "warn", "--set", f"agent.profiles.default.memory={HEAP}",
+            *(part for key, value in confs.items() for part in ("--set", f'agent.profiles.default.confs."{key}"="{value}"')))
+    try:
+        settled(up, 1)
+        ours = figures(client, up.endpoints["hs2"], lambda: settled(up, 1))
+        peak = [peak_kib(up.process.pid)]
+    finally:
+        up.stop()
+    print("\n## JDBC, beside Spark's Thrift server\n\n| what | Berth | Thrift server | ratio |\n|---|---|---|---|")
+    for label, mine, other in zip(LABELS, ours, theirs):
+        print(f"| {label} | {mine:,.1f} | {other:,.1f} | {mine / other:.2f} |")
+    print(f"\nMost memory of the process with broker and agent meanwhile: {peak[0] / 1024:.0f} MiB", flush=True)
+    many_connections(directory, client)
+
+
+class Client:
+    """The measuring client, a process each time."""
+
+    def __init__(self, classes):
+        self.command = ["java", "-Xmx1g", "-cp", f"{classes}:{SPARK}/jars/*", "Jdbc"]
+
+    def start(self, *words):
+        command = [*self.command, *map(str, words)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def figures(self, *words):
+        process = self.start(*words)
+        out, _ = process.communicate()
+        assert process.returncode == 0, words
+        return [float(line) for line in out.split()]
+
+
+LABELS = [f"rows a second, {ROWS:,} of 10 mixed columns", "s to their first row", "`SELECT 1`, ms, p50", "`SELECT 1`, ms, p99",
+          "connect to first row, ms, p50"]
+
+
+def figures(client, address, ready=lambda: None):
+    """One side's figures. `ready` waits until a session finds a warm driver and the machine is at rest."""
+    url = f"jdbc:hive2://{address}/default"
+    client.figures("rows", url, 10_000, MIXED.format(rows=ROWS // 10))
+    first, last, count = client.figures("rows", url, 10_000, MIXED.format(rows=ROWS))
+    assert count == ROWS
+    latency = sorted(client.figures("latency", url, 300, "select 1"))
+    connects = []
+    process = client.start("connect", url, 6, "select 1")
+    for _ in range(6):
+        ready()
+        print(end="\n", file=process.stdin, flush=True)
+        connects.append(float(process.stdout.readline()))
+    process.communicate()
+    # The first one loads the client's classes.
+    return [ROWS / last, first, statistics.median(latency), latency[int(len(latency) * 0.99)], statistics.median(connects[1:])]
+
+
+def thrift_server(directory, client, confs):
+    """The figures of Spark's own server, which hands rows on as they come, as Berth does."""
+    (port,) = free_ports(1)
+    settings = {**confs, "spark.sql.thriftServer.incrementalCollect": "true", "spark.sql.warehouse.dir": str(directory / "warehouse")}
+    command = [str(SPARK / "bin/spark-submit"), "--class", "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2",
+               "--master", "local[2]", "--driver-memory", HEAP, *(f"--conf={key}={value}" for key, value in settings.items()),
+               "spark-internal", "--hiveconf", f"hive.server2.thrift.port={port}",
+               "--hiveconf", "hive.server2.thrift.bind.host=127.0.0.1"]
+    with open(directory / "thriftserver.log", "wb") as log:
+        server = subprocess.Popen(command, cwd=directory, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_until(lambda: answers(client, port), 120, "Spark's Thrift server does not start")
+        return figures(client, f"127.0.0.1:{port}")
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(timeout=60)
+
+
+def answers(client, port):
+    process = client.start("connect", f"jdbc:hive2://127.0.0.1:{port}/default", 1, "select 1")
+    process.communicate("\n")
+    return process.returncode == 0
+
+
+def peak_kib(pid):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+def many_connections(directory, client):
+    """What open connections take of broker and agent; they share a driver."""
+    up = Up(directory / "many", "--warm", "0", "--log", "warn", "--set", "agent.profiles.default.share=tenant",
+            "--set", "broker.default-limits.sessions=10000")
+    print(f"\n## Memory of broker and agent with JDBC connections\n\n| connections | MiB | KiB each |\n|---|---|---|")
+    try:
+        url, held, base = f"jdbc:hive2://{up.endpoints['hs2']}/default", [], None
+        for wanted in (100, CONNECTIONS):
+            count = wanted - sum(int(number) for number, _ in held)
+            process = client.start("hold", url, count, "select 1")
+            held.append((process.stdout.readline(), process))
+            assert int(held[-1][0]) == count
+            kib = resident_kib(up.process.pid)
+            each = f"{(kib - base[1]) / (wanted - base[0]):.1f}" if base else ""
+            base = base or (wanted, kib)
+            print(f"| {wanted} | {kib / 1024:.1f} | {each} |", flush=True)
+        for _, process in held:
+            process.communicate("\n")
+    finally:
+        up.stop()
