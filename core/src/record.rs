@@ -304,6 +304,12 @@ record!(SessionRecord);
 impl SessionRecord {
     /// How many events a record keeps. More are in the logs; the record must stay small.
     pub const MAX_HISTORY: usize = 12;
+
+    /// True where the session's state is its driver's process: nobody else may be on that driver, its confs are the
+    /// session's, and there is no Spark Connect session to make on it.
+    pub fn owns_driver(&self) -> bool {
+        self.dialect == Dialect::Livy || self.work == Work::Batch
+    }
 }
 
 /// A node whose agent holds its lease.

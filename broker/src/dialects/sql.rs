@@ -431,7 +431,7 @@ impl Engine {
 }
 
 /// Who a session of `real` acts for.
-fn acting(caller: &Caller, real: &str, wanted: Option<&str>) -> Result<String, Failure> {
+pub(crate) fn acting(caller: &Caller, real: &str, wanted: Option<&str>) -> Result<String, Failure> {
     match wanted {
         None | Some("") => Ok(real.to_owned()),
         Some(wanted) if wanted == real || caller.operator => Ok(wanted.to_owned()),
