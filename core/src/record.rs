@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ids::{BrokerId, DriverId, Epoch, NodeId, NodeIncarnation, ProfileName, SessionId, TenantId};
+use crate::share;
 
 /// The format that this build writes.
 pub const FORMAT: u16 = 1;
@@ -290,6 +291,9 @@ pub struct SessionRecord {
     /// When it ends by its client's wish.
     #[serde(default)]
     pub lifetime: Lifetime,
+    /// With whom it wants to be on a driver, where its client says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<share::Asked>,
     /// When it was opened.
     pub created_at: UnixMillis,
     /// The current epoch.

@@ -304,6 +304,24 @@ def client_user(session):
     return session.shown()["user"]
 
 
+def test_a_session_is_on_a_driver_with_no_more_than_it_wants(up, client):
+    """Of a profile whose drivers a tenant shares"""
+    def driver_of(**confs):
+        made.append(client.open({"berth.profile": "together", **confs}))
+        assert made[-1].run("select 1") == [[1]]
+        return up.session(client_id=made[-1].handle)["driver"]
+    made = []
+    level, subdomain = "kyuubi.engine.share.level", "kyuubi.engine.share.level.subdomain"
+    shared = driver_of()
+    assert driver_of() == driver_of(**{level: "SERVER"}) == shared
+    own = driver_of(**{level: "CONNECTION"})
+    named = driver_of(**{subdomain: "etl"})
+    assert driver_of(**{subdomain: "etl"}) == named
+    assert len({shared, own, named}) == 3
+    for session in made:
+        session.close()
+
+
 def test_many_calls_at_once_are_answered(kept_session):
     found = []
 

@@ -272,6 +272,7 @@ impl Engine {
                 idle_millis: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
                 ..Lifetime::default()
             },
+            share: opening.share.clone(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use berth_core::ids::NodeId;
 use berth_core::placement::{Decision, place};
 use berth_core::record::{NodeRecord, SessionRecord, SessionState, Work};
+use berth_core::share::{self, Level};
 use berth_proto::agent::ShareLevel;
 
 use super::{Miss, Placer};
@@ -87,11 +88,12 @@ fn share_key(node: &Node, record: &SessionRecord) -> String {
     if record.owns_driver() {
         return String::new();
     }
-    match node.share(&record.profile) {
-        ShareLevel::Unspecified | ShareLevel::Session => String::new(),
-        ShareLevel::User => format!("user/{}/{}", record.tenant, record.owner),
-        ShareLevel::Tenant => format!("tenant/{}", record.tenant),
-    }
+    let offered = match node.share(&record.profile) {
+        ShareLevel::Unspecified | ShareLevel::Session => Level::Session,
+        ShareLevel::User => Level::User,
+        ShareLevel::Tenant => Level::Tenant,
+    };
+    share::key(offered, record.share.as_ref(), &record.tenant, &record.owner).unwrap_or_default()
 }
 
 /// A code session's driver is its own: its confs are the driver's.

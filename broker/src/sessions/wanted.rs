@@ -57,5 +57,6 @@ pub(super) fn wanted(listed: &Listed, open: &[PathBuf]) -> Result<Wanted, Refusa
         confs,
         memory_bytes,
         lifetime: listed.request.lifetime(),
+        share: None,
     })
 }

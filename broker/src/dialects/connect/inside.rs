@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use berth_core::ids::SessionId;
 use berth_core::record::{CloseReason, Dialect, Lifetime, SessionRecord};
+use berth_core::share;
 use berth_core::wire;
 use bytes::Bytes;
 use tonic::Status;
@@ -36,6 +37,8 @@ pub(crate) struct Terms {
     pub(crate) confs: BTreeMap<String, String>,
     /// When it ends by its client's wish.
     pub(crate) lifetime: Lifetime,
+    /// With whom it wants to be on a driver.
+    pub(crate) share: Option<share::Asked>,
 }
 
 /// One session, for a dialect that translates.

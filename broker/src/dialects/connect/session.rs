@@ -245,6 +245,7 @@ impl Call {
             profile: self.header(PROFILE_HEADER),
             confs: BTreeMap::new(),
             lifetime: Lifetime::default(),
+            share: None,
         };
         let terms = self.terms.as_deref().cloned().unwrap_or_else(plain);
         Wanted {
@@ -259,6 +260,7 @@ impl Call {
             confs: terms.confs,
             memory_bytes: None,
             lifetime: terms.lifetime,
+            share: terms.share,
         }
     }
 

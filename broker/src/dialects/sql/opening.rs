@@ -14,11 +14,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_core::confs;
+use berth_core::share::{self, Level};
 
 use super::failure::Failure;
 
 /// Bytes of all keys and values together: they are kept in the session's record.
 const MAX_BYTES: usize = 64 << 10;
+/// Longest subdomain.
+const MAX_SUBDOMAIN_CHARS: usize = 100;
 /// The keys that name the user to act for.
 const PROXY_KEYS: [&str; 2] = ["kyuubi.session.proxy.user", "hive.server2.proxy.user"];
 
@@ -43,6 +46,8 @@ pub(crate) struct Opening {
     pub(crate) query_timeout: Option<Duration>,
     /// How long the session may be idle.
     pub(crate) idle: Option<Duration>,
+    /// With whom it wants to be on a driver.
+    pub(crate) share: Option<share::Asked>,
     /// What was not heeded, for the session's log.
     pub(crate) notes: Vec<String>,
 }
@@ -123,9 +128,20 @@ impl Opening {
                 return Err(language(value));
             }
             "kyuubi.operation.language" => {}
+            "kyuubi.engine.share.level" => self.share().level = Some(level(key, value)?),
+            "kyuubi.engine.share.level.subdomain" | "kyuubi.engine.share.level.sub.domain" => {
+                self.share().subdomain = subdomain(key, value)?;
+            }
             _ => self.note(key, "has no meaning in Berth and is ignored"),
         }
         Ok(())
+    }
+
+    fn share(&mut self) -> &mut share::Asked {
+        self.share.get_or_insert(share::Asked {
+            level: None,
+            subdomain: None,
+        })
     }
 
     fn spark(&mut self, key: &str, value: &str) -> Result<(), Failure> {
@@ -200,6 +216,29 @@ fn language(value: &str) -> Failure {
     ))
 }
 
+/// A level in Kyuubi's words. A tenant is the widest that shares a driver.
+fn level(key: &str, value: &str) -> Result<Level, Failure> {
+    match value.trim().to_ascii_uppercase().as_str() {
+        "CONNECTION" => Ok(Level::Session),
+        "USER" => Ok(Level::User),
+        "GROUP" | "SERVER" | "SERVER_LOCAL" => Ok(Level::Tenant),
+        _ => Err(Failure::invalid(format!(
+            "{key} '{value:.100}' is no level; it can be CONNECTION, USER, GROUP or SERVER"
+        ))),
+    }
+}
+
+fn subdomain(key: &str, value: &str) -> Result<Option<String>, Failure> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if value.len() > MAX_SUBDOMAIN_CHARS || !value.chars().all(is_plain) {
+        return Err(Failure::invalid(format!(
+            "{key} '{value:.100}' is not up to {MAX_SUBDOMAIN_CHARS} letters, digits, '.', '_' or '-'"
+        )));
+    }
+    // Kyuubi's own default names the driver that those without one share.
+    Ok(Some(value.to_owned()).filter(|value| !value.is_empty() && value != "default"))
+}
+
 /// A duration: milliseconds, or as ISO 8601 writes it (`PT1H30M`).
 fn duration(key: &str, value: &str) -> Result<Duration, Failure> {
     let wrong = || {
@@ -254,7 +293,7 @@ mod tests {
             ("y", "2"),
             ("set:hivevar:spark.sql.ansi.enabled", "true"),
             ("spark.executor.memory", "2g"),
-            ("kyuubi.engine.share.level", "USER"),
+            ("kyuubi.x", "y"),
             ("hive.server2.thrift.resultset.default.fetch.size", "500"),
             (
                 "set:hiveconf:hive.server2.thrift.resultset.default.fetch.size",
@@ -288,6 +327,7 @@ mod tests {
             ("set:hiveconf:spark.plugins", "spark.plugins may not"),
             ("spark.driver.extraJavaOptions", "may not"),
             ("kyuubi.engine.type", "SPARK_SQL"),
+            ("kyuubi.engine.share.level", "CONNECTION, USER, GROUP or SERVER"),
             ("kyuubi.session.idle.timeout", "PT30M"),
         ];
         for (key, text) in cases {
@@ -314,6 +354,33 @@ mod tests {
         for (pairs, statements) in cases {
             assert_eq!(read(pairs).unwrap().statements(), statements);
         }
+    }
+
+    #[test]
+    fn a_session_says_with_whom_it_wants_to_be_on_a_driver() {
+        let share = |level: &str, subdomain: &str| {
+            let pairs = [
+                ("kyuubi.engine.share.level", level),
+                ("kyuubi.engine.share.level.subdomain", subdomain),
+            ];
+            read(&pairs).map(|opening| opening.share.map(|asked| (asked.level, asked.subdomain)))
+        };
+        let named = Some("etl".to_owned());
+        let table = [
+            ("connection", "", Level::Session, None),
+            ("USER", "etl", Level::User, named),
+            ("GROUP", "default", Level::Tenant, None),
+            ("SERVER", "", Level::Tenant, None),
+        ];
+        for (level, subdomain, wanted, name) in table {
+            assert_eq!(
+                share(level, subdomain).unwrap(),
+                Some((Some(wanted), name)),
+                "{level}"
+            );
+        }
+        assert!(share("USER", "a/b").is_err());
+        assert_eq!(read(&[]).unwrap().share, None);
     }
 
     #[test]
