@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_core::ids::SessionId;
 use berth_core::record::{Cause, Dialect, Lifetime, Work};
@@ -199,6 +200,25 @@ impl Call {
             session: SessionId::for_connect(&self.user, client_session),
             observed: None,
             ..self.clone()
+        }
+    }
+
+    /// As [`Call::for_session`], for a session that another dialect opens on the same terms but for how long it may be
+    /// idle.
+    pub(crate) fn aside(&self, client_session: Uuid, idle: Duration) -> Self {
+        let terms = self.terms.as_deref().map(|terms| {
+            Arc::new(Terms {
+                name: Some(format!("one statement of {}", self.session)),
+                lifetime: Lifetime {
+                    idle_millis: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
+                    ..Lifetime::default()
+                },
+                ..terms.clone()
+            })
+        });
+        Self {
+            terms,
+            ..self.for_session(client_session)
         }
     }
 

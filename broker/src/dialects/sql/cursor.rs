@@ -135,6 +135,11 @@ impl Cursor {
         SchemaRef::clone(&self.schema)
     }
 
+    /// True when nothing is to come.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.results.is_none()
+    }
+
     /// Bytes of the rows that are kept.
     pub(crate) fn kept_bytes(&self) -> usize {
         self.window_bytes

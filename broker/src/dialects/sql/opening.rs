@@ -187,27 +187,46 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// The statement to run for one that came with settings of its own, and what of these is not heeded.
+/// A statement to run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Its text.
+    pub(crate) text: String,
+    /// Confs that are for it alone.
+    pub(crate) confs: Vec<(String, String)>,
+    /// What is not heeded, for its log.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The statement to run for one that came with settings of its own.
 ///
 /// # Errors
-/// Another language than SQL.
-pub(crate) fn statement(text: &str, overlay: &[(String, String)]) -> Result<(String, Vec<String>), Failure> {
-    let mut statement = text.to_owned();
-    let mut notes = Vec::new();
+/// Another language than SQL, or a key that a session must not have.
+pub(crate) fn statement(text: &str, overlay: &[(String, String)]) -> Result<Asked, Failure> {
+    let mut asked = Asked {
+        text: text.to_owned(),
+        ..Asked::default()
+    };
+    let statement = &mut asked.text;
+    let mut others = Opening::default();
     for (key, value) in overlay {
         match key.as_str() {
             "kyuubi.operation.language" if !value.eq_ignore_ascii_case("SQL") => return Err(language(value)),
-            "kyuubi.operation.set.current.catalog" => statement = format!("SET CATALOG {}", quoted(value)),
-            "kyuubi.operation.get.current.catalog" => "SELECT current_catalog()".clone_into(&mut statement),
-            "kyuubi.operation.set.current.database" => statement = format!("USE {}", quoted(value)),
-            "kyuubi.operation.get.current.database" => "SELECT current_database()".clone_into(&mut statement),
+            "kyuubi.operation.set.current.catalog" => *statement = format!("SET CATALOG {}", quoted(value)),
+            "kyuubi.operation.get.current.catalog" => "SELECT current_catalog()".clone_into(statement),
+            "kyuubi.operation.set.current.database" => *statement = format!("USE {}", quoted(value)),
+            "kyuubi.operation.get.current.database" => "SELECT current_database()".clone_into(statement),
             "kyuubi.operation.language" | "kyuubi.operation.result.format" => {}
-            _ => notes.push(format!(
-                "WARN {key} for one statement alone is not heeded; use SET {key}={value}"
-            )),
+            _ if key.starts_with("spark.") => others.spark(key, value)?,
+            _ if key.starts_with("kyuubi.") => {
+                others.note(key, "has no meaning for one statement and is ignored")
+            }
+            _ => drop(others.confs.insert(key.clone(), value.clone())),
         }
     }
-    Ok((statement, notes))
+    asked.confs = others.confs.into_iter().collect();
+    asked.notes = others.notes;
+    Ok(asked)
 }
 
 fn language(value: &str) -> Failure {
@@ -415,10 +434,27 @@ mod tests {
             ("kyuubi.operation.result.format", "arrow", "text"),
         ];
         for (key, value, expected) in cases {
-            let (statement, notes) = statement("text", &overlay(key, value)).unwrap();
-            assert_eq!((statement.as_str(), notes.len()), (expected, 0));
+            let asked = statement("text", &overlay(key, value)).unwrap();
+            let plain = Asked {
+                text: expected.to_owned(),
+                ..Asked::default()
+            };
+            assert_eq!(asked, plain);
         }
         assert!(statement("x", &overlay("kyuubi.operation.language", "PYTHON")).is_err());
-        assert_eq!(statement("x", &overlay("spark.sql.a", "1")).unwrap().1.len(), 1);
+    }
+
+    #[test]
+    fn settings_of_one_statement_are_those_that_a_session_may_have() {
+        // kyuubi#25
+        let read = |key: &str| statement("x", &[(key.to_owned(), "1".to_owned())]);
+        for key in ["spark.sql.ansi.enabled", "x"] {
+            assert_eq!(read(key).unwrap().confs, [(key.to_owned(), "1".to_owned())]);
+        }
+        for key in ["spark.executor.memory", "kyuubi.operation.x"] {
+            let asked = read(key).unwrap();
+            assert_eq!((asked.confs.len(), asked.notes.len()), (0, 1), "{key}");
+        }
+        assert_eq!(read("spark.sql.extensions").unwrap_err().sql_state, "42501");
     }
 }

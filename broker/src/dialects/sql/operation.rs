@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::aside::Aside;
 use super::cursor::{Cursor, Orientation, Page, Pulled, Room};
 use super::failure::Failure;
 use super::log::Log;
@@ -105,6 +106,8 @@ pub(crate) struct Operation {
     /// When it began, in milliseconds since 1970.
     pub(crate) started_at: u64,
     inside: Inside,
+    /// Its own session, if it has one, until its result is read.
+    aside: Mutex<Option<Arc<Aside>>>,
     state: watch::Sender<State>,
     moments: Mutex<Moments>,
     log: Mutex<Log>,
@@ -120,13 +123,21 @@ struct Moments {
 }
 
 impl Operation {
-    pub(super) fn new(id: Uuid, session: Uuid, kind: Kind, inside: Inside) -> Arc<Self> {
+    pub(super) fn new(
+        id: Uuid,
+        session: Uuid,
+        kind: Kind,
+        inside: Inside,
+        aside: Option<Arc<Aside>>,
+    ) -> Arc<Self> {
+        let inside = aside.as_ref().map_or(inside, |aside| aside.own.clone());
         Arc::new(Self {
             id,
             session,
             kind,
             started_at: unix_millis(),
             inside,
+            aside: Mutex::new(aside),
             state: watch::Sender::new(State::Pending),
             moments: Mutex::new(Moments {
                 completed_at: None,
@@ -211,6 +222,9 @@ impl Operation {
         }
         let mut cursor = self.cursor.lock().await;
         let fetched = cursor.page(orientation, rows, room).await;
+        if cursor.is_over() {
+            self.give_back();
+        }
         if let Err(failure) = &fetched
             && failure.sql_state != "HY109"
         {
@@ -237,7 +251,13 @@ impl Operation {
         } else if !self.stop.is_cancelled() {
             // One that is being stopped is forgotten when it has stopped.
             self.inside.release(self.id);
+            self.give_back();
         }
+    }
+
+    /// Lets go of its own session: nothing is to come from it.
+    fn give_back(&self) {
+        lock(&self.aside).take();
     }
 
     /// Notes where it is now, unless it is settled. Answers true if that settles it.
@@ -296,6 +316,9 @@ impl Operation {
         if stops || self.stop.is_cancelled() {
             self.stop.cancel();
             self.stop_driver().await;
+            self.give_back();
+        } else if self.cursor.lock().await.is_over() {
+            self.give_back();
         }
     }
 
