@@ -136,6 +136,17 @@ impl End {
         }
     }
 
+    /// Leaves only the reason of a log that is kept whole: entries are read by the hundred.
+    fn slim(&mut self) {
+        if self.whole.is_some() {
+            let last = self.log.pop();
+            self.log = last
+                .into_iter()
+                .filter(|line| line.starts_with(SAID_BY_BERTH))
+                .collect();
+        }
+    }
+
     /// The end that the agent reports; `None` while the application runs.
     pub fn of(reported: &Reported) -> Option<Self> {
         let log = log_of(&reported.output_json);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth_core::ids::SessionId;
-use berth_core::record::FORMAT;
+use berth_core::record::{FORMAT, Record as _};
 use berth_runtime::tasks::Tasks;
 use berth_store::StoreRef;
 use tokio::time::Instant;
@@ -24,6 +24,8 @@ use crate::dialects::livy::{Caller, LivyConfig};
 
 /// What an application that is being deleted may still need to end by itself.
 pub(super) const GRACE: Duration = Duration::from_secs(12);
+/// An entry is one value of the store, and goes to a node as one message.
+const MAX_ENTRY_BYTES: usize = 512 << 10;
 /// A change that others make at the same time is made again so often.
 const MAX_TRIES: u32 = 32;
 
@@ -113,6 +115,12 @@ impl Batches {
     /// What is wrong with it, or the limit that it is over; then no batch is there.
     pub(crate) async fn submit(self: &Arc<Self>, listed: Listed) -> Result<(Listed, bool), Refusal> {
         self.places.check(&listed)?;
+        let bytes = listed.encode().len();
+        if bytes > MAX_ENTRY_BYTES {
+            return Err(Refusal::Rejected(format!(
+                "the submission has {bytes} bytes and may have {MAX_ENTRY_BYTES}; put what is large into a file"
+            )));
+        }
         let (listed, is_new) = self.directory.enter(listed).await?;
         if !is_new {
             return Ok((listed, false));

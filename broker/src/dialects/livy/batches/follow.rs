@@ -260,6 +260,7 @@ impl Batches {
         let state = end.state;
         if seen.batch.origin.is_some() {
             end.whole = self.keep_log(seen).await;
+            end.slim();
         }
         let batch = Batch {
             end: Some(end),
