@@ -31,6 +31,7 @@ use crate::dialects::kyuubi::{self, Kyuubi};
 use crate::dialects::livy;
 use crate::dialects::livy::batches::desk::Batches;
 use crate::dialects::livy::desk::Desk;
+use crate::dialects::livy::directory::Resource;
 use crate::dialects::sql::Engine;
 use crate::dialects::sql::place::Place;
 use crate::fleet::Fleet;
@@ -116,13 +117,23 @@ impl Broker {
             tasks.clone(),
             config.livy.clone(),
         ));
+        let kyuubi_batches = Arc::new(Batches::of(
+            Resource::KyuubiBatches,
+            Arc::clone(&sessions) as _,
+            Arc::clone(&store),
+            tasks.clone(),
+            config.livy.clone(),
+        ));
         let place = Place::of_broker(&id);
         let leader = Leader::new(
             id,
             &config,
             Arc::clone(&store),
             Arc::clone(&fleet),
-            (Arc::clone(&sessions), Arc::clone(&batches)),
+            (
+                Arc::clone(&sessions),
+                [Arc::clone(&batches), Arc::clone(&kyuubi_batches)],
+            ),
             tasks.clone(),
         );
         tasks.spawn("leader", leader.run(Arc::clone(&lease)));
@@ -144,7 +155,7 @@ impl Broker {
         let engine = Engine::new(Arc::clone(&connect), config.sql.clone(), tasks.clone(), place);
         let native = Native::new(Arc::clone(&store), fleet, ledger, sessions);
         let kyuubi = Kyuubi::new(
-            Arc::clone(&engine),
+            (Arc::clone(&engine), kyuubi_batches),
             Arc::clone(&store),
             Arc::new(native.clone()),
             config.kyuubi.clone(),

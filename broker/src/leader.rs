@@ -53,7 +53,7 @@ pub(crate) struct Leader {
     store: StoreRef,
     fleet: Arc<Fleet>,
     sessions: Arc<Sessions>,
-    batches: Arc<Batches>,
+    batches: [Arc<Batches>; 2],
     tasks: Tasks,
     patience: Patience,
     room: Arc<Semaphore>,
@@ -71,7 +71,7 @@ impl Leader {
         config: &BrokerConfig,
         store: StoreRef,
         fleet: Arc<Fleet>,
-        (sessions, batches): (Arc<Sessions>, Arc<Batches>),
+        (sessions, batches): (Arc<Sessions>, [Arc<Batches>; 2]),
         tasks: Tasks,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -192,7 +192,7 @@ impl Leader {
         let leader = Arc::clone(self);
         let before = unix_millis().saturating_sub(self.patience.closed_millis);
         self.tasks.spawn("alias sweep", async move {
-            for resource in [Resource::Sessions, Resource::Batches] {
+            for resource in [Resource::Sessions, Resource::Batches, Resource::KyuubiBatches] {
                 let directory = Directory::of(leader.store.clone(), resource);
                 if let Err(error) = directory.forget_failed(before).await {
                     tracing::warn!(%error, ?resource, "what never started is not forgotten");

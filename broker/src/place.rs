@@ -189,7 +189,7 @@ impl Placer {
         let node = &choice.node;
         let mut route = self.route(record, node, endpoint, "").map_err(Miss::Never)?;
         let made = match record.dialect {
-            Dialect::Livy if record.work == Work::Batch => Made::nothing(),
+            _ if record.work == Work::Batch => Made::nothing(),
             Dialect::Livy => self.rebuild_code(&route).await?,
             Dialect::Connect | Dialect::Kyuubi | Dialect::Hs2 | Dialect::Native => {
                 self.rebuild_connect(&route, &choice.session_confs).await?

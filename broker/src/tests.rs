@@ -104,6 +104,7 @@ fn wanted(client: Uuid) -> Wanted {
         confs: BTreeMap::new(),
         memory_bytes: None,
         lifetime: Lifetime::default(),
+        share: None,
     }
 }
 

@@ -18,5 +18,6 @@ pub mod lineage;
 pub mod placement;
 pub mod record;
 pub mod session;
+pub mod share;
 pub mod sql;
 pub mod wire;

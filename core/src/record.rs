@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ids::{BrokerId, DriverId, Epoch, NodeId, NodeIncarnation, ProfileName, SessionId, TenantId};
+use crate::share;
 
 /// The format that this build writes.
 pub const FORMAT: u16 = 1;
@@ -290,6 +291,9 @@ pub struct SessionRecord {
     /// When it ends by its client's wish.
     #[serde(default)]
     pub lifetime: Lifetime,
+    /// With whom it wants to be on a driver, where its client says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<share::Asked>,
     /// When it was opened.
     pub created_at: UnixMillis,
     /// The current epoch.
@@ -304,6 +308,12 @@ record!(SessionRecord);
 impl SessionRecord {
     /// How many events a record keeps. More are in the logs; the record must stay small.
     pub const MAX_HISTORY: usize = 12;
+
+    /// True where the session's state is its driver's process: nobody else may be on that driver, its confs are the
+    /// session's, and there is no Spark Connect session to make on it.
+    pub fn owns_driver(&self) -> bool {
+        self.dialect == Dialect::Livy || self.work == Work::Batch
+    }
 }
 
 /// A node whose agent holds its lease.

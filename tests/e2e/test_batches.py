@@ -2,11 +2,9 @@
 
 import os
 import signal
-import subprocess
-import zipfile
-from pathlib import Path
 
 import pytest
+from applications import counting_jar
 from berth_up import wait_until
 from livy_batch import Held, LivyBatch, call, marked, refusal
 
@@ -18,15 +16,6 @@ spark = SparkSession.builder.getOrCreate()
 print("arguments", json.dumps(sys.argv[1:]))
 print("conf", spark.conf.get("spark.sql.shuffle.partitions"), spark.sparkContext.appName, spark.sparkContext.master)
 print("helper", helper.double(spark.range(21).count()))
-"""
-JAVA = """
-public class Counting {
-    public static void main(String[] arguments) {
-        var spark = org.apache.spark.sql.SparkSession.builder().getOrCreate();
-        System.out.println("counted " + spark.range(Long.parseLong(arguments[0])).count());
-        spark.stop();
-    }
-}
 """
 
 
@@ -81,16 +70,7 @@ def serving(up):
 
 
 def test_a_jar_runs_its_class(submit, jobs):
-    import pyspark
-
-    (jobs / "Counting.java").write_text(JAVA)
-    jars = os.pathsep.join(map(str, (Path(pyspark.__file__).parent / "jars").glob("*.jar")))
-    # The compiler that every Java 17 brings.
-    compiler = ["java", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-cp", jars, "-d", str(jobs)]
-    subprocess.run([*compiler, str(jobs / "Counting.java")], check=True)
-    with zipfile.ZipFile(jobs / "counting.jar", "w") as archive:
-        archive.write(jobs / "Counting.class", "Counting.class")
-    batch = submit(jobs / "counting.jar", className="Counting", args=[5]).wait("success")
+    batch = submit(counting_jar(jobs), className="Counting", args=[5]).wait("success")
     assert "counted 5" in batch.log()
 
 

@@ -304,6 +304,69 @@ def client_user(session):
     return session.shown()["user"]
 
 
+def beside(up, session, user):
+    """The sessions of statements that have one of their own."""
+    return [row for row in up.ask("sessions") if row["owner"] == user and row["client_id"] != session.handle]
+
+
+def test_settings_of_one_statement_are_for_it_alone(up, client, session, user):
+    """kyuubi#25: it sees the session's state, and neither the session nor what runs beside it sees its settings"""
+    session.run("create temporary view v as select '12x' as t")
+    cast, lenient = "select cast(t as int) from v", {"spark.sql.ansi.enabled": "false"}
+    path = f"sessions/{session.handle}/operations/statement"
+    slow = session.begin("select count(cast('x' || id as int)) from range(2000000000000)", confOverlay=lenient)
+    wait_until(lambda: session.event(slow)["progress"], 120, "it does not run")
+    assert "CAST_INVALID_INPUT" in client.refused("POST", path, {"statement": cast, "runAsync": False})[1]
+    assert session.run(cast, confOverlay=lenient) == [[None]]
+    assert client.ask("PUT", f"operations/{slow}", {"action": "cancel"})[0] == 200
+    wait_until(lambda: not beside(up, session, user), 60, "a statement's own session stays")
+    assert session.run("set spark.sql.ansi.enabled") == [["spark.sql.ansi.enabled", "true"]]
+    table = f"t_{user}"
+    session.run(f"create table {table} as {cast}", confOverlay=lenient)
+    assert session.run(f"select * from {table}") == [[None]]
+    session.run(f"drop table {table}")
+    status, message = client.refused("POST", path, {"statement": cast, "confOverlay": {"spark.sql.extensions": "x"}})
+    assert status == 404 and "may not be set" in message
+    noted = session.begin("set a=b", confOverlay=lenient, runAsync=False)
+    log = client.call("GET", f"operations/{noted}/log")["logRowSet"]
+    assert any("WARN spark.sql.ansi.enabled is not heeded" in line for line in log), log
+
+
+def test_i1_settings_of_one_statement_outlive_its_driver_and_do_not_stay(up, session, user):
+    """kyuubi#25"""
+    rows = 3_000_000
+    operation = session.begin(f"select id, cast('x' || id as int) n from range({rows})",
+                              confOverlay={"spark.sql.ansi.enabled": "false"})
+    assert session.settled(operation)["state"] == "FINISHED_STATE"
+    read = session.page(operation, 10)
+    (own,) = beside(up, session, user)
+    up.kill_driver(client_id=own["client_id"])
+    while page := session.page(operation, 200_000):
+        read += page
+    assert [row[0]["value"] for row in read] == list(range(rows))
+    assert all(row[1]["value"] is None for row in read)
+    wait_until(lambda: not beside(up, session, user), 60, "a statement's own session stays")
+    assert session.run("set spark.sql.ansi.enabled") == [["spark.sql.ansi.enabled", "true"]]
+
+
+def test_a_session_is_on_a_driver_with_no_more_than_it_wants(up, client):
+    """Of a profile whose drivers a tenant shares"""
+    def driver_of(**confs):
+        made.append(client.open({"berth.profile": "together", **confs}))
+        assert made[-1].run("select 1") == [[1]]
+        return up.session(client_id=made[-1].handle)["driver"]
+    made = []
+    level, subdomain = "kyuubi.engine.share.level", "kyuubi.engine.share.level.subdomain"
+    shared = driver_of()
+    assert driver_of() == driver_of(**{level: "SERVER"}) == shared
+    own = driver_of(**{level: "CONNECTION"})
+    named = driver_of(**{subdomain: "etl"})
+    assert driver_of(**{subdomain: "etl"}) == named
+    assert len({shared, own, named}) == 3
+    for session in made:
+        session.close()
+
+
 def test_many_calls_at_once_are_answered(kept_session):
     found = []
 

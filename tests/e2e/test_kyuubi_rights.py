@@ -2,6 +2,7 @@
 
 import pytest
 from berth_up import Up
+from kyuubi_batch import KyuubiBatch, in_parts
 from kyuubi_client import Kyuubi
 
 ANN, BOB, OPS = "ann:token:0123456789", "bob-token-0123456789", "ops-token-0123456789"
@@ -13,7 +14,8 @@ def guarded(tmp_path_factory):
     directory = tmp_path_factory.mktemp("guarded kyuubi")
     tokens = directory / "tokens"
     tokens.write_text(f"{ANN} ann science\n{BOB} bob arts\n{OPS} ops ops operator\n")
-    berth = Up(directory / "data", "--warm", "1", "--set", f"auth.token-file={tokens}", env={"BERTH_TOKEN": OPS})
+    sets = ("--set", f"auth.token-file={tokens}", "--set", "broker.tenants.arts.sessions=2")
+    berth = Up(directory / "data", "--warm", "1", *sets, env={"BERTH_TOKEN": OPS})
     berth.wait_warm()
     yield berth
     berth.stop()
@@ -113,3 +115,52 @@ def test_drivers_are_engines_and_brokers_are_servers(guarded, ann, ops, session)
     assert engine["instance"] in ann.ask("DELETE", "admin/engine?kill=true")[2]
     assert ann.refused("GET", f"sessions/{session.handle}")[0] == 404
     assert ann.ask("DELETE", "admin/engine?kill=true")[2] == ""
+
+
+SLEEPING = b"import time\ntime.sleep(600)\n"
+
+
+def test_i7_a_batch_is_its_submitter_s(guarded, ann, ops):
+    """kyuubi#57, #60: others do not see it, and may not end it; administrators do both"""
+    request = {"batchType": "PYSPARK", "resource": "app.py", "conf": {"kyuubi.session.proxy.user": "ann"}}
+    bob = Kyuubi(guarded.endpoints["kyuubi"], "bob", BOB)
+    files = {"resourceFile": ("app.py", SLEEPING)}
+    status, refused = in_parts(bob, request, files)
+    assert status == 403 and "proxy privilege of bob for ann" in refused["message"]
+    status, created = in_parts(ops, request, files)
+    assert (status, created["user"]) == (200, "ann"), created
+    batch = KyuubiBatch(ann, created)
+    assert batch.shown()["id"] == created["id"]
+    for path in ("", "/localLog"):
+        status, message = bob.refused("GET", f"batches/{batch.id}{path}")
+        assert status == 404 and message.startswith("Invalid batchId")
+    assert bob.call("GET", "batches")["batches"] == []
+    assert [each["id"] for each in ann.call("GET", "batches")["batches"]] == [batch.id]
+    assert [each["id"] for each in ops.call("GET", "batches?batchUser=ann")["batches"]] == [batch.id]
+    assert bob.refused("DELETE", f"batches/{batch.id}")[0] == 403
+    taken = {**request, "conf": {"kyuubi.batch.id": batch.id}}
+    status, refused = in_parts(bob, taken, files)
+    assert status == 403 and "another user" in refused["message"]
+    for path, body in (("batches/reassign", {"kyuubiInstance": "x:1"}), ("admin/batch/count", None)):
+        assert ann.refused("POST" if body else "GET", path, body)[0] == 403
+    assert ops.call("GET", "admin/batch/count?batchUser=ann") == {"count": 1}
+    assert batch.cancel()["success"] is True
+    batch.wait("CANCELED")
+
+
+def test_i5_a_limit_is_told_and_its_room_comes_back(guarded):
+    """kyuubi#70: sessions and batches count together, and a refusal takes no room"""
+    bob = Kyuubi(guarded.endpoints["kyuubi"], "bob", BOB)
+    one, two = bob.open(), bob.open()
+    files = {"resourceFile": ("app.py", b"print(1)")}
+    for _ in range(3):
+        status, message = bob.refused("POST", "sessions", {"configs": {}})
+        assert status == 429 and "limit per user" in message, (status, message)
+        status, refused = in_parts(bob, {"batchType": "PYSPARK", "resource": "app.py"}, files)
+        assert status == 429 and "limit per user" in refused["message"], refused
+    assert bob.call("GET", "batches")["total"] == 0
+    one.close()
+    three = bob.open()
+    assert bob.refused("POST", "sessions", {"configs": {}})[0] == 429
+    two.close()
+    three.close()

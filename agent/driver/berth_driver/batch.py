@@ -92,7 +92,7 @@ class Batch:
     def submitted(self, frame, started):
         """Runs the application to its end."""
         try:
-            what = json.loads(frame["code"])
+            what = located(json.loads(frame["code"]), self.settings["scratch"])
             with self.lock:
                 if self.cancelled.is_set():
                     return {"state": "cancelled"}
@@ -189,6 +189,15 @@ def merged(confs, what):
         if items:
             confs[conf] = ",".join(items)
     return confs
+
+
+def located(what, scratch):
+    """The submission with the paths of the files that came with it, where the agent has put them."""
+    def path_of(item):
+        return item if isinstance(item, str) else os.path.join(scratch, "resources", item["sha256"], item["name"])
+
+    lists = {field: list(map(path_of, what[field])) for field in ("jars", "py_files", "files", "archives")}
+    return {**what, **lists, "file": path_of(what["file"])}
 
 
 def properties(confs):

@@ -45,7 +45,8 @@ def begin(tmp_path, monkeypatch):
         log = tmp_path / "driver.log"
         log.write_text("first\n")
         monkeypatch.setenv("BERTH_DRIVER_ID", f"test-{os.getpid()}-{tmp_path.name}")
-        settings = {"log": str(log), "confs": {"spark.master": "local[1]"}, "driver": os.environ["BERTH_DRIVER_ID"]}
+        settings = {"log": str(log), "confs": {"spark.master": "local[1]"}, "driver": os.environ["BERTH_DRIVER_ID"],
+                    "scratch": str(tmp_path)}
         agent = Agent()
         agent.made = batch.Batch(settings, agent)
         # Its application dies with the thread that starts it, which must outlive it.
@@ -148,6 +149,13 @@ def test_lists_of_the_submission_come_before_the_profile_s():
     confs = batch.merged({"spark.jars": "p.jar", "spark.master": "m"}, {**WHAT, "jars": ["a.jar", "b.jar"]})
     assert confs == {"spark.jars": "a.jar,b.jar,p.jar", "spark.master": "m", "spark.app.name": "n",
                      "spark.log.level": "WARN"}
+
+
+def test_files_that_came_with_a_submission_are_where_the_agent_puts_them():
+    """kyuubi#53, #54"""
+    came = {"name": "a.py", "sha256": "00ff"}
+    located = batch.located({**WHAT, "file": came, "files": [came, "hdfs://nn/b"]}, "/t")
+    assert located == {**WHAT, "file": "/t/resources/00ff/a.py", "files": ["/t/resources/00ff/a.py", "hdfs://nn/b"]}
 
 
 def test_only_a_driver_on_one_machine_listens_there_only(monkeypatch):

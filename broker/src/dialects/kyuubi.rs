@@ -5,12 +5,14 @@
 //! | `desk` | what the calls ask for |
 //! | `directory`, `operations` | handles of sessions, in the store, and of operations, in this broker |
 //! | `sessions`, `statements`, `admin`, `pages` | one function a call |
+//! | `batches` | applications that are submitted |
 //! | `request`, `refusal`, `show`, `columns`, `rows` | what is in requests and answers |
 //! | `forward` | calls about operations of other brokers |
 //! | `door` | who calls, from where, and what they are told if nobody knows them |
 //! | `cluster` | what it asks of the rest of the broker |
 
 mod admin;
+pub(crate) mod batches;
 pub(crate) mod cluster;
 mod columns;
 mod desk;
@@ -53,6 +55,8 @@ pub struct KyuubiConfig {
     pub peer_address: Option<String>,
     /// The header in which a proxy in front tells a client's address.
     pub client_ip_header: String,
+    /// Largest file that comes with a batch, in bytes; all files of one batch together have no more.
+    pub max_upload_bytes: usize,
 }
 
 impl Default for KyuubiConfig {
@@ -62,6 +66,7 @@ impl Default for KyuubiConfig {
             version: "1.10.2".to_owned(),
             peer_address: None,
             client_ip_header: "X-Real-IP".to_owned(),
+            max_upload_bytes: 256 << 20,
         }
     }
 }
@@ -70,12 +75,12 @@ impl Default for KyuubiConfig {
 pub(crate) fn router(kyuubi: Arc<Kyuubi>, authenticator: Authenticator) -> Router {
     let limit = DefaultBodyLimit::max(kyuubi.config.max_body_bytes);
     let of_operations = operation_calls(&kyuubi);
+    let batches = batches::routes(&kyuubi);
     let calls = calls().merge(admin_calls()).merge(of_operations.clone());
     Router::new()
-        .nest("/api/v1", calls)
-        .merge(short_calls().merge(of_operations))
+        .nest("/api/v1", calls.layer(limit).merge(batches))
+        .merge(short_calls().merge(of_operations).layer(limit))
         .with_state(kyuubi)
-        .layer(limit)
         .layer(middleware::from_fn(traced))
         .layer(AuthenticateLayer::new(authenticator, "kyuubi"))
         .layer(middleware::from_fn(door::in_kyuubis_words))
@@ -139,7 +144,6 @@ fn admin_calls() -> Router<Arc<Kyuubi>> {
         .route("/admin/operations", get(admin::operations))
         .route("/admin/engine", get(admin::engines).delete(admin::end_engines))
         .route("/admin/server", get(admin::servers))
-        .route("/admin/batch/count", get(admin::batches))
 }
 
 /// A call as a span, part of the caller's trace.

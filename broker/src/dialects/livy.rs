@@ -17,6 +17,7 @@ pub mod job;
 pub mod kind;
 pub mod listed;
 pub mod paths;
+pub(crate) mod receipt;
 pub mod recovery;
 pub mod refusal;
 pub mod replay;

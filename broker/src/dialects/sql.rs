@@ -7,14 +7,16 @@
 //! |---|---|
 //! | `opening` | what a client asks for when it opens a session |
 //! | `session`, `operation` | their lives |
+//! | `aside` | settings for one statement alone |
 //! | `buffer`, `spool` | rows that are not fetched yet, in memory and on disk |
 //! | `cursor` | a client's place among them |
 //! | `place` | which broker an operation runs at |
-//! | `plan` | requests and answers of Spark Connect |
+//! | `plan`, `whole` | requests and answers of Spark Connect |
 //! | `text` | values as Hive writes them |
 //! | `metadata` | the catalog in the shape that JDBC has |
 //! | `failure`, `log` | what a client is told |
 
+mod aside;
 mod buffer;
 pub(crate) mod cursor;
 pub(crate) mod failure;
@@ -27,6 +29,7 @@ mod plan;
 pub(crate) mod session;
 mod spool;
 pub(crate) mod text;
+mod whole;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -41,6 +44,7 @@ use uuid::Uuid;
 
 use super::connect::inside::{Inside, Terms};
 use super::connect::{Connect, Identity};
+use aside::Aside;
 use buffer::Buffer;
 use failure::Failure;
 use metadata::Question;
@@ -293,6 +297,7 @@ impl Engine {
                 idle_millis: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
                 ..Lifetime::default()
             },
+            share: opening.share.clone(),
         }
     }
 
@@ -347,19 +352,44 @@ impl Engine {
         session: &Arc<Session>,
         statement: Statement,
     ) -> Result<Arc<Operation>, Failure> {
-        let (text, notes) = opening::statement(&statement.text, &statement.overlay)?;
-        let operation = self.enter(session, Kind::Statement)?;
-        for note in session.opening.notes.iter().chain(&notes) {
+        let mut asked = opening::statement(&statement.text, &statement.overlay)?;
+        let plan = plan::sql(&asked.text);
+        let aside = self.aside(session, &plan, &mut asked);
+        let operation = self.enter(session, Kind::Statement, aside.clone())?;
+        for note in session.opening.notes.iter().chain(&asked.notes) {
             operation.note(note);
         }
         let limits = [statement.limit, session.opening.query_timeout];
         let limit = limits.into_iter().flatten().min();
         let (owner, running) = (Arc::clone(session), Arc::clone(&operation));
         self.tasks.spawn("sql statement", async move {
-            let work = async { Ok(Work::Plan(plan::sql(&text))) };
+            let work = async {
+                if let Some(aside) = aside {
+                    // On the heap: every statement's task has room for this, and few need it.
+                    Box::pin(aside.open()).await?;
+                }
+                Ok(Work::Plan(plan))
+            };
             running.run(owner.ready(), work, limit).await;
         });
         Ok(operation)
+    }
+
+    /// Where a statement runs that has settings of its own.
+    fn aside(&self, session: &Session, plan: &[u8], asked: &mut opening::Asked) -> Option<Arc<Aside>> {
+        let settings = std::mem::take(&mut asked.confs);
+        if settings.is_empty() {
+            return None;
+        }
+        if aside::can_run(plan) {
+            return Some(Aside::new(session.inside.clone(), settings, self.tasks.clone()));
+        }
+        asked.notes.extend(settings.iter().map(|(key, value)| {
+            format!(
+                "WARN {key} is not heeded for a statement that changes its session; use SET {key}={value}"
+            )
+        }));
+        None
     }
 
     /// Asks about the catalog, and waits for the answer.
@@ -371,7 +401,7 @@ impl Engine {
         session: &Arc<Session>,
         question: Question,
     ) -> Result<Arc<Operation>, Failure> {
-        let operation = self.enter(session, question.kind())?;
+        let operation = self.enter(session, question.kind(), None)?;
         let (owner, asked) = (Arc::clone(session), Arc::clone(&operation));
         let limit = session.opening.query_timeout;
         self.tasks.spawn("sql metadata", async move {
@@ -390,10 +420,15 @@ impl Engine {
         }
     }
 
-    fn enter(&self, session: &Arc<Session>, kind: Kind) -> Result<Arc<Operation>, Failure> {
+    fn enter(
+        &self,
+        session: &Arc<Session>,
+        kind: Kind,
+        aside: Option<Arc<Aside>>,
+    ) -> Result<Arc<Operation>, Failure> {
         let id = self.place.new_operation();
         let buffer = Buffer::new(Arc::clone(&self.spool), self.config.window_bytes);
-        let operation = Operation::new(id, session.id, kind, session.inside.clone(), buffer);
+        let operation = Operation::new(id, session.id, kind, session.inside.clone(), aside, buffer);
         if let Some(gone) = session.enter(&operation, self.config.max_operations)? {
             gone.close();
         }
@@ -455,7 +490,7 @@ impl Engine {
 }
 
 /// Who a session of `real` acts for.
-fn acting(caller: &Caller, real: &str, wanted: Option<&str>) -> Result<String, Failure> {
+pub(crate) fn acting(caller: &Caller, real: &str, wanted: Option<&str>) -> Result<String, Failure> {
     match wanted {
         None | Some("") => Ok(real.to_owned()),
         Some(wanted) if wanted == real || caller.operator => Ok(wanted.to_owned()),

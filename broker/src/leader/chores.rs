@@ -4,14 +4,13 @@ use berth_core::duties::{Brief, Duty, is_orphan};
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::keys;
 use berth_core::lineage::Outcome;
-use berth_core::record::{Cause, CloseReason, Dialect, Record, SessionRecord, SessionState};
+use berth_core::record::{Cause, CloseReason, Record, SessionRecord, SessionState};
 use berth_store::{Compare, Txn};
 
 use super::Leader;
 use super::look::Held;
 use crate::dialects::connect::backend::{Backend, Refusal};
 use crate::dialects::livy::directory::{Directory, Resource};
-use crate::dialects::livy::listed::number_of;
 use crate::ledger::unavailable;
 
 impl Leader {
@@ -33,10 +32,17 @@ impl Leader {
     /// Follows a batch, if its broker is gone, or beside it.
     async fn attend(&self, id: SessionId) -> Result<(), Refusal> {
         let record = self.sessions.record(id).await?;
-        if let Some(number) = record.and_then(|record| number_of(&record.client_id)) {
-            self.batches.attend(number, id);
+        let batches = record.as_ref().and_then(|record| {
+            let resource = Resource::of_record(record)?;
+            self.batches.iter().find(|batches| batches.are(resource))
+        });
+        match (record, batches) {
+            (Some(record), Some(batches)) => {
+                let attended = batches.attend_called(&record.client_id, id).await;
+                attended.map_err(unavailable)
+            }
+            (Some(_) | None, _) => Ok(()),
         }
-        Ok(())
     }
 
     /// At a safe point: nothing that changes anything is under way.
@@ -56,14 +62,17 @@ impl Leader {
         tracing::info!(session.id = %id, "session is past a limit of its life");
         let record = self.sessions.record(id).await?;
         self.sessions.close(id, CloseReason::Idle, false).await?;
-        if let Some(record) = record.filter(|record| record.dialect == Dialect::Livy) {
-            self.forget_number(&record).await?;
+        match record {
+            Some(record) => self.forget_number(&record).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn forget_number(&self, record: &SessionRecord) -> Result<(), Refusal> {
-        let directory = Directory::of(self.store.clone(), Resource::for_work(record.work));
+        let Some(resource) = Resource::of_record(record) else {
+            return Ok(());
+        };
+        let directory = Directory::of(self.store.clone(), resource);
         let forgotten = directory.forget(&record.client_id, record.id).await;
         forgotten.map_err(unavailable)
     }
@@ -77,9 +86,7 @@ impl Leader {
         if !matches!(record.state, SessionState::Closed { .. }) {
             return Ok(());
         }
-        if record.dialect == Dialect::Livy {
-            self.forget_number(&record).await?;
-        }
+        self.forget_number(&record).await?;
         let txn = Txn::new()
             .when(Compare::ModRevision(key.clone(), entry.mod_revision))
             .delete(key);

@@ -4,6 +4,7 @@
 //! it makes it young again, also when it was there before; only what has been left alone for long is removed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::keys;
@@ -12,12 +13,14 @@ use berth_core::record::Record;
 
 use super::{Ledger, PAGE, unavailable};
 use crate::dialects::connect::backend::Refusal;
+use crate::dialects::livy::batches::Batch;
+use crate::dialects::livy::directory::{Directory, Resource};
 
 /// Blobs that one sweep removes, at most.
 const MAX_REMOVED: usize = 10_000;
 
 impl Ledger {
-    /// Removes blobs that are older than `age` and in no lineage, and tells how many.
+    /// Removes blobs that are older than `age` and in no lineage or batch, and tells how many.
     ///
     /// # Errors
     /// `Unavailable`; what was removed until then stays removed.
@@ -31,7 +34,8 @@ impl Ledger {
         if old.is_empty() {
             return Ok(0);
         }
-        let named = self.named().await?;
+        let mut named = self.named().await?;
+        named.extend(self.named_by_batches().await?);
         let mut removed = 0;
         for sha256 in old.iter().filter(|sha256| !named.contains(*sha256)) {
             let was_old = self.blobs.delete_older_than(sha256, age).await;
@@ -56,6 +60,16 @@ impl Ledger {
                 return Ok(named);
             }
         }
+    }
+}
+
+impl Ledger {
+    /// The blobs that came with batches, or that their logs are in.
+    async fn named_by_batches(&self) -> Result<Vec<String>, Refusal> {
+        let directory = Directory::of(Arc::clone(&self.store), Resource::KyuubiBatches);
+        let listed = directory.all().await.map_err(unavailable)?;
+        let batches = listed.iter().filter_map(|listed| listed.batch.as_ref());
+        Ok(batches.flat_map(Batch::blobs).cloned().collect())
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use berth_core::ids::NodeId;
 use berth_core::placement::{Decision, place};
-use berth_core::record::{Dialect, NodeRecord, SessionRecord, SessionState, Work};
+use berth_core::record::{NodeRecord, SessionRecord, SessionState, Work};
+use berth_core::share::{self, Level};
 use berth_proto::agent::ShareLevel;
 
 use super::{Miss, Placer};
@@ -84,23 +85,24 @@ fn check_profile(nodes: &[Node], record: &SessionRecord) -> Result<(), Miss> {
 
 /// Which sessions may be on the same driver. Code always has a driver of its own.
 fn share_key(node: &Node, record: &SessionRecord) -> String {
-    if record.dialect == Dialect::Livy {
+    if record.owns_driver() {
         return String::new();
     }
-    match node.share(&record.profile) {
-        ShareLevel::Unspecified | ShareLevel::Session => String::new(),
-        ShareLevel::User => format!("user/{}/{}", record.tenant, record.owner),
-        ShareLevel::Tenant => format!("tenant/{}", record.tenant),
-    }
+    let offered = match node.share(&record.profile) {
+        ShareLevel::Unspecified | ShareLevel::Session => Level::Session,
+        ShareLevel::User => Level::User,
+        ShareLevel::Tenant => Level::Tenant,
+    };
+    share::key(offered, record.share.as_ref(), &record.tenant, &record.owner).unwrap_or_default()
 }
 
 /// A code session's driver is its own: its confs are the driver's.
 fn static_confs(record: &SessionRecord) -> HashMap<String, String> {
     // What is Berth's own conf must not keep a session from a warm driver.
     let confs = record.confs.iter().filter(|(name, _)| *name != Policy::CONF);
-    match record.dialect {
-        Dialect::Livy => confs.map(|(name, value)| (name.clone(), value.clone())).collect(),
-        Dialect::Connect | Dialect::Kyuubi | Dialect::Hs2 | Dialect::Native => HashMap::new(),
+    match record.owns_driver() {
+        true => confs.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        false => HashMap::new(),
     }
 }
 

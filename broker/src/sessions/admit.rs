@@ -102,6 +102,7 @@ impl Sessions {
             memory_bytes: self.memory_of(wanted, &profile),
             confs: wanted.confs.clone(),
             lifetime: wanted.lifetime,
+            share: wanted.share.clone(),
             created_at: now,
             epoch: Epoch::INITIAL,
             state: SessionState::Placing {

@@ -10,6 +10,7 @@ use berth_core::ids::SessionId;
 use berth_core::record::{CloseReason, SessionState};
 use berth_proto::NEVER_BEGAN;
 use berth_proto::agent as api;
+use bytes::Bytes;
 use tonic::{Code, Response, Status};
 
 use super::Sessions;
@@ -18,17 +19,59 @@ use super::code::{refusal, statement_id};
 use super::wanted::wanted;
 use crate::dialects::connect::backend as connect;
 use crate::dialects::livy::backend::Backend as Livy;
+use crate::dialects::livy::batches::Uploads;
 use crate::dialects::livy::batches::backend::{Fault, Place, Places, Whereabouts};
+use crate::dialects::livy::batches::lines::Lines;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 use crate::fleet::Agent;
+use crate::place::upload;
 
+/// A log that has not come by then does not come now.
+const LOG_DEADLINE: Duration = Duration::from_secs(20);
 /// A batch has one statement.
 const ONLY: u64 = 0;
 /// Its kind.
 const KIND: &str = "batch";
 
 impl Sessions {
+    /// Reads the log of a place from its start, for as long as lines are wanted.
+    async fn read_lines(&self, session: SessionId, mut wanted: Lines) -> Result<Lines, Refusal> {
+        let record = connect::Backend::record(self, session).await.map_err(refusal)?;
+        let placement = match record.map(|record| record.state.clone()) {
+            Some(SessionState::Active { placement, .. }) => placement,
+            Some(SessionState::Placing { .. } | SessionState::Closed { .. }) | None => return Ok(wanted),
+        };
+        let Some(node) = self.fleet.node(&placement.node).await? else {
+            return Ok(wanted);
+        };
+        let request = api::ReadLogRequest {
+            driver_id: placement.driver.to_string(),
+            tail_lines: 0,
+            follow: false,
+        };
+        let mut agent = self.fleet.client(&node.address);
+        let read = tokio::time::timeout(LOG_DEADLINE, async {
+            let mut chunks = agent.read_log(request).await?.into_inner();
+            while !wanted.is_full() {
+                let Some(chunk) = chunks.message().await? else {
+                    break;
+                };
+                wanted.feed(&chunk.data);
+            }
+            Ok::<_, Status>(())
+        });
+        match read.await {
+            Ok(Ok(())) => Ok(wanted),
+            Ok(Err(status)) if status.code() == Code::NotFound => Ok(wanted),
+            Ok(Err(status)) => Err(Refusal::Unavailable(format!(
+                "the log cannot be read: {}",
+                status.message()
+            ))),
+            Err(late) => Err(Refusal::Unavailable(format!("the log cannot be read: {late}"))),
+        }
+    }
+
     async fn ask_place<T, F>(
         &self,
         place: &Place,
@@ -88,6 +131,7 @@ impl Places for Sessions {
                     session,
                     epoch,
                     agent: node.address.as_str().into(),
+                    driver: placement.driver.to_string(),
                 }),
             },
         )
@@ -97,7 +141,13 @@ impl Places for Sessions {
         self.follow_on(session).await.map(drop).map_err(refusal)
     }
 
-    async fn start(&self, place: &Place, what: &str) -> Result<(), Fault> {
+    async fn start(&self, place: &Place, what: &str, uploads: &Uploads) -> Result<(), Fault> {
+        for file in uploads.all() {
+            let mut agent = self.fleet.client(&place.agent);
+            let at = (place.session, place.epoch);
+            let put = upload::put(&mut agent, &self.ledger, at, file).await;
+            put.map_err(|status| fault(&status))?;
+        }
         let request = api::StartStatementRequest {
             session_id: place.session.to_string(),
             epoch: place.epoch.get(),
@@ -143,5 +193,17 @@ impl Places for Sessions {
 
     async fn log(&self, session: SessionId) -> Result<Vec<String>, Refusal> {
         Livy::log(self, session).await
+    }
+
+    async fn lines(&self, session: SessionId, wanted: Lines) -> Result<Lines, Refusal> {
+        self.read_lines(session, wanted).await
+    }
+
+    async fn keep(&self, piece: Bytes) -> Result<String, Refusal> {
+        self.ledger.keep_blob(piece).await.map_err(refusal)
+    }
+
+    async fn kept(&self, name: &str) -> Result<Bytes, Refusal> {
+        self.ledger.blob(name).await.map_err(refusal)
     }
 }

@@ -68,9 +68,8 @@ pub(crate) async fn read_statement(ledger: &Ledger, entry: &LineageEntry) -> Res
 pub(super) fn refusal(refused: Refused) -> Refusal {
     match refused {
         Refused::Closed => Refusal::NotReady("dead"),
-        Refused::Quota { reason } | Refused::Denied { reason } | Refused::LineageFull { reason } => {
-            Refusal::Rejected(reason)
-        }
+        Refused::Quota { reason } => Refusal::Full(reason),
+        Refused::Denied { reason } | Refused::LineageFull { reason } => Refusal::Rejected(reason),
         Refused::NoCapacity { .. } | Refused::Unavailable { .. } | Refused::Duplicate { .. } => {
             Refusal::Unavailable(refused.to_string())
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use berth_core::ids::{BrokerId, Epoch, SessionId};
 use berth_core::keys;
-use berth_core::record::{Cause, Dialect, Placement, SessionRecord, SessionState};
+use berth_core::record::{Cause, Placement, SessionRecord, SessionState};
 use berth_core::session::{leave, let_go, placed, take_over};
 use berth_proto::agent as api;
 use berth_runtime::clock::unix_millis;
@@ -158,7 +158,7 @@ impl Sessions {
         let route = self
             .placer
             .route(&read.record, &node, &endpoint, &placement.server_session_id)?;
-        if read.record.dialect == Dialect::Livy {
+        if read.record.owns_driver() {
             // Its state is the process itself, which the agent watches.
             return Ok(Found::Serving(route));
         }

@@ -1,9 +1,9 @@
-//! What a session or batch of Livy's wants of the broker.
+//! What a session of Livy's, or a batch, wants of the broker.
 
 use std::path::PathBuf;
 
 use berth_core::confs;
-use berth_core::record::{Dialect, Work};
+use berth_core::record::Work;
 
 use crate::dialects::connect::backend::Wanted;
 use crate::dialects::livy::files::{self, Given};
@@ -47,15 +47,16 @@ pub(super) fn wanted(listed: &Listed, open: &[PathBuf]) -> Result<Wanted, Refusa
     confs.extend(files.into_iter().filter(|(name, _)| !of_batch(name)));
     Ok(Wanted {
         session: listed.session,
-        dialect: Dialect::Livy,
+        dialect: listed.dialect(),
         work: listed.work(),
         owner: listed.owner.clone(),
         tenant: listed.tenant.clone(),
         client_id: listed.client_id(),
-        name: listed.request.name.clone(),
+        name: listed.name().map(str::to_owned),
         profile,
         confs,
         memory_bytes,
         lifetime: listed.request.lifetime(),
+        share: None,
     })
 }

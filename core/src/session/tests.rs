@@ -35,6 +35,7 @@ fn opened() -> SessionRecord {
         memory_bytes: 1,
         confs: BTreeMap::new(),
         lifetime: Lifetime::default(),
+        share: None,
         created_at: 0,
         epoch: Epoch::INITIAL,
         state: SessionState::Placing {

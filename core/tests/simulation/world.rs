@@ -181,6 +181,7 @@ impl World {
             memory_bytes: BYTES,
             confs: BTreeMap::new(),
             lifetime: Lifetime::default(),
+            share: None,
             created_at: self.now,
             epoch: Epoch::INITIAL,
             state: SessionState::Placing {

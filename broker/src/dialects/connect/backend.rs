@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId, TenantId};
 use berth_core::lineage::{Class, LineageEntry, Payload};
 use berth_core::record::{Cause, CloseReason, Dialect, Lifetime, SessionRecord, Work};
+use berth_core::share;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
@@ -77,6 +78,8 @@ pub struct Wanted {
     pub memory_bytes: Option<u64>,
     /// When it ends by its client's wish.
     pub lifetime: Lifetime,
+    /// With whom it wants to be on a driver.
+    pub share: Option<share::Asked>,
 }
 
 /// Something that is about to be run and must be written down first.

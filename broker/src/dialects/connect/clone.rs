@@ -61,7 +61,11 @@ pub(crate) async fn clone(connect: &Arc<Connect>, call: Call) -> Result<Message,
     }))
 }
 
-async fn copy(connect: &Arc<Connect>, from: SessionId, to: &Call) -> Result<Route, Status> {
+/// Opens a new session with the state of another one.
+///
+/// # Errors
+/// Why it has no place, or what of the state could not be made.
+pub(super) async fn copy(connect: &Arc<Connect>, from: SessionId, to: &Call) -> Result<Route, Status> {
     let mut route = connect.open(to).await?;
     let entries = connect.entries(from).await?;
     for step in replay::plan(&entries) {

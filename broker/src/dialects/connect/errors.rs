@@ -302,6 +302,7 @@ mod tests {
             memory_bytes: 1,
             confs: BTreeMap::new(),
             lifetime: Lifetime::default(),
+            share: None,
             created_at: 0,
             epoch,
             state: SessionState::Closed {

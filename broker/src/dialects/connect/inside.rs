@@ -5,9 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use berth_core::connect::classify_execute;
 use berth_core::ids::SessionId;
+use berth_core::lineage::Class;
 use berth_core::record::{CloseReason, Dialect, Lifetime, SessionRecord};
+use berth_core::share;
 use berth_core::wire;
 use bytes::Bytes;
 use tonic::Status;
@@ -16,7 +20,7 @@ use uuid::Uuid;
 use super::rpc::{Rpc, execute as fields};
 use super::session::Call;
 use super::stream::Answers;
-use super::{Connect, Identity, errors, execute, interrupt};
+use super::{Connect, Identity, clone, errors, execute, interrupt};
 
 /// `InterruptRequest.interrupt_type`, and its value for one operation.
 const INTERRUPT_TYPE: (u32, u64) = (4, 3);
@@ -36,6 +40,8 @@ pub(crate) struct Terms {
     pub(crate) confs: BTreeMap<String, String>,
     /// When it ends by its client's wish.
     pub(crate) lifetime: Lifetime,
+    /// With whom it wants to be on a driver.
+    pub(crate) share: Option<share::Asked>,
 }
 
 /// One session, for a dialect that translates.
@@ -69,6 +75,24 @@ impl Inside {
     /// Why it has no place.
     pub(crate) async fn open(&self) -> Result<Arc<SessionRecord>, Status> {
         Ok(self.connect.route(&self.call).await?.record)
+    }
+
+    /// A session of its own for the same user, on the same terms but for how long it may be idle. Nothing is opened yet.
+    pub(crate) fn aside(&self, client_session: Uuid, idle: Duration) -> Self {
+        Self {
+            connect: Arc::clone(&self.connect),
+            call: self.call.aside(client_session, idle),
+        }
+    }
+
+    /// Opens another session, which is new, with the state that this one has now.
+    ///
+    /// # Errors
+    /// There is no place for it, or what made the state could not be read.
+    pub(crate) async fn copy_to(&self, other: &Self) -> Result<(), Status> {
+        let (connect, from, to) = (Arc::clone(&self.connect), self.call.session, other.call.clone());
+        let work = async move { clone::copy(&connect, from, &to).await.map(drop) };
+        self.connect.to_end("session copy", work).await?
     }
 
     /// Executes a serialized `Plan` under this id. The operation stays until [`Inside::release`].
@@ -134,6 +158,13 @@ impl Results {
         let next = self.answers.next().await?;
         Some(next.map(|message| message.body))
     }
+}
+
+/// The class of a serialized `Plan`; `None` if it is none.
+pub(crate) fn class_of(plan: &[u8]) -> Option<Class> {
+    let mut request = Vec::with_capacity(plan.len() + 8);
+    wire::append_bytes(&mut request, fields::PLAN, plan);
+    classify_execute(&request).ok().map(|classified| classified.class)
 }
 
 /// The SQLSTATE of an error, where it carries Spark's details.

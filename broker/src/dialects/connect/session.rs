@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_core::ids::SessionId;
 use berth_core::record::{Cause, Dialect, Lifetime, Work};
@@ -202,6 +203,25 @@ impl Call {
         }
     }
 
+    /// As [`Call::for_session`], for a session that another dialect opens on the same terms but for how long it may be
+    /// idle.
+    pub(crate) fn aside(&self, client_session: Uuid, idle: Duration) -> Self {
+        let terms = self.terms.as_deref().map(|terms| {
+            Arc::new(Terms {
+                name: Some(format!("one statement of {}", self.session)),
+                lifetime: Lifetime {
+                    idle_millis: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
+                    ..Lifetime::default()
+                },
+                ..terms.clone()
+            })
+        });
+        Self {
+            terms,
+            ..self.for_session(client_session)
+        }
+    }
+
     /// A session of another dialect, about which nothing is asked yet.
     pub(crate) fn inside(
         user: &str,
@@ -245,6 +265,7 @@ impl Call {
             profile: self.header(PROFILE_HEADER),
             confs: BTreeMap::new(),
             lifetime: Lifetime::default(),
+            share: None,
         };
         let terms = self.terms.as_deref().cloned().unwrap_or_else(plain);
         Wanted {
@@ -259,6 +280,7 @@ impl Call {
             confs: terms.confs,
             memory_bytes: None,
             lifetime: terms.lifetime,
+            share: terms.share,
         }
     }
 

@@ -242,12 +242,6 @@ fn server(broker: &v1::Broker) -> Value {
     })
 }
 
-/// Kyuubi counts those of its second implementation only, which is off unless it is asked for.
-pub(super) async fn batches(by: By) -> Answer {
-    by.operator("count batches")?;
-    ok(&json!({ "count": 0 }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

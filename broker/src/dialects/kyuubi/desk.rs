@@ -11,6 +11,7 @@ use berth_store::StoreRef;
 use uuid::Uuid;
 
 use super::KyuubiConfig;
+use super::batches::cursors::Cursors;
 use super::cluster::Cluster;
 use super::directory::{self, Directory, Found, Listed};
 use super::door::From;
@@ -19,6 +20,7 @@ use super::operations::{Entry, Operations};
 use super::refusal::Refusal;
 use super::request::NewSession;
 use super::show::Seen;
+use crate::dialects::livy::batches::desk::Batches;
 use crate::dialects::sql::failure::Failure;
 use crate::dialects::sql::opening::Opening;
 use crate::dialects::sql::operation::Operation;
@@ -34,6 +36,8 @@ const QUIET: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(crate) struct Kyuubi {
     pub(super) engine: Arc<Engine>,
+    pub(super) batches: Arc<Batches>,
+    pub(super) cursors: Cursors,
     pub(super) cluster: Arc<dyn Cluster>,
     pub(super) config: KyuubiConfig,
     /// The release of Spark that tools are told of.
@@ -53,7 +57,7 @@ pub(super) struct Held {
 impl Kyuubi {
     /// The dialect over an engine.
     pub(crate) fn new(
-        engine: Arc<Engine>,
+        (engine, batches): (Arc<Engine>, Arc<Batches>),
         store: StoreRef,
         cluster: Arc<dyn Cluster>,
         config: KyuubiConfig,
@@ -63,6 +67,8 @@ impl Kyuubi {
     ) -> Arc<Self> {
         let kyuubi = Arc::new(Self {
             engine,
+            batches,
+            cursors: Cursors::default(),
             cluster,
             config,
             spark_version,

@@ -169,6 +169,18 @@ impl Directory {
     /// # Errors
     /// [`Refusal::Unavailable`].
     pub(super) async fn broker_at(&self, place: Place) -> Result<Option<BrokerRecord>, Refusal> {
+        let brokers = self.brokers().await?;
+        Ok(brokers
+            .into_iter()
+            .find(|broker| Place::of_broker(&broker.id) == place))
+    }
+
+    /// The brokers that hold their lease.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub(super) async fn brokers(&self) -> Result<Vec<BrokerRecord>, Refusal> {
+        let mut brokers = Vec::new();
         let mut after = None::<String>;
         loop {
             let page = self
@@ -176,15 +188,12 @@ impl Directory {
                 .list(keys::BROKERS, after.as_deref(), PAGE, None)
                 .await?;
             for entry in &page.entries {
-                let record =
-                    BrokerRecord::decode(&entry.key, &entry.value).map_err(|error| damaged(&error))?;
-                if Place::of_broker(&record.id) == place {
-                    return Ok(Some(record));
-                }
+                let record = BrokerRecord::decode(&entry.key, &entry.value);
+                brokers.push(record.map_err(|error| damaged(&error))?);
             }
             after = page.entries.last().map(|entry| entry.key.clone());
             if !page.more || after.is_none() {
-                return Ok(None);
+                return Ok(brokers);
             }
         }
     }

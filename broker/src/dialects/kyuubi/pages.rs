@@ -19,7 +19,7 @@ const PAGE: &str = "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Berth</title
 type Call = (&'static str, &'static [&'static str], &'static str);
 
 /// The calls, as the router has them.
-const CALLS: [Call; 28] = [
+const CALLS: [Call; 33] = [
     ("/ping", &["get"], "Answers pong"),
     ("/version", &["get"], "The release of Kyuubi that the API is of"),
     ("/webui/config", &["get"], "What the web interface may do"),
@@ -102,6 +102,22 @@ const CALLS: [Call; 28] = [
         "Lines of an operation's log",
     ),
     ("/operations/{operation}/rowset", &["get"], "Rows of a result"),
+    (
+        "/batches",
+        &["get", "post"],
+        "The caller's batches; submits one, as JSON or in parts with its files",
+    ),
+    (
+        "/batches/{batch}",
+        &["get", "delete"],
+        "A batch; ends it, and keeps what is known of it",
+    ),
+    ("/batches/{batch}/localLog", &["get"], "Lines of a batch's log"),
+    (
+        "/batches/reassign",
+        &["post"],
+        "Has this broker follow the batches of one that is gone",
+    ),
     ("/admin/sessions", &["get"], "Everybody's sessions"),
     (
         "/admin/sessions/{session}",
@@ -120,6 +136,7 @@ const CALLS: [Call; 28] = [
     ),
     ("/admin/engine", &["get", "delete"], "A user's drivers; ends them"),
     ("/admin/server", &["get"], "The brokers"),
+    ("/admin/batch/count", &["get"], "How many batches there are"),
 ];
 
 /// The pages that nobody needs to log in for.

@@ -38,6 +38,9 @@ pub(crate) enum Refusal {
     /// The body is over the limit.
     #[error("the request is larger than {0} bytes (broker.kyuubi.max-body-bytes)")]
     TooLarge(usize),
+    /// The files of a body are over the limit.
+    #[error("the files of a batch are larger than {0} bytes together (broker.kyuubi.max-upload-bytes)")]
+    FilesTooLarge(usize),
     /// The body is something else than JSON.
     #[error("the body is {0}; send application/json")]
     NotJson(String),
@@ -55,11 +58,16 @@ impl Refusal {
         ))
     }
 
+    /// A limit is reached by one session or batch more. Clients look for the first words.
+    pub(crate) fn full(reason: &str) -> Self {
+        Self::Full(format!("Connection limit per user reached: {reason}"))
+    }
+
     /// Why a session was not opened.
     pub(crate) fn of_opening(failure: Failure) -> Self {
         match failure.sql_state.as_str() {
             FORBIDDEN => Self::Forbidden(failure.text),
-            FULL => Self::Full(failure.text),
+            FULL => Self::full(&failure.text),
             _ if failure.is_passing => Self::Unavailable(failure.text),
             _ => Self::Malformed(failure.text),
         }
@@ -81,7 +89,7 @@ impl Refusal {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Full(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NoMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge(_) | Self::FilesTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJson(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }

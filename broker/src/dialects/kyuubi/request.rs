@@ -247,8 +247,21 @@ impl Range {
     }
 }
 
+/// A list of texts. Numbers and truth values become text.
+pub(super) fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let given = Option::<Vec<Value>>::deserialize(from)?.unwrap_or_default();
+    let text = |value| match value {
+        Value::String(text) => Ok(text),
+        Value::Bool(_) | Value::Number(_) => Ok(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => {
+            Err(serde::de::Error::custom("an item of a list is not a text"))
+        }
+    };
+    given.into_iter().map(text).collect()
+}
+
 /// An object of texts. Numbers and truth values become text, as Kyuubi's own reader has them; nulls are left out.
-fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+pub(super) fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
     let given = Option::<BTreeMap<String, Value>>::deserialize(from)?.unwrap_or_default();
     let mut texts = BTreeMap::new();
     for (key, value) in given {

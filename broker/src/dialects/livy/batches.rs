@@ -8,8 +8,11 @@ pub mod backend;
 pub mod desk;
 mod follow;
 mod handlers;
+pub mod lines;
+pub mod origin;
 pub mod request;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -17,16 +20,21 @@ use axum::routing::get;
 use berth_core::batch::{OnNodeLoss, Run};
 use berth_proto::agent::Statement as Reported;
 use berth_proto::agent::statement::State as Reporting;
+use berth_runtime::clock::unix_millis;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::resource::Upload;
 use desk::Batches;
+use origin::Origin;
 
+/// What lines of a log begin with that the application did not write.
+pub const SAID_BY_BERTH: &str = "berth: ";
 /// Longest reason that is kept.
 const MAX_REASON: usize = 1000;
 
 /// The application of a batch, with all that is known of its runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     /// A jar or a Python file.
     pub file: String,
@@ -43,6 +51,43 @@ pub struct Batch {
     /// How it ended, once it has.
     #[serde(default)]
     pub end: Option<End>,
+    /// When the run was begun, in Unix milliseconds; 0 before.
+    #[serde(default)]
+    pub began_at: u64,
+    /// The driver that has the run; empty before.
+    #[serde(default)]
+    pub driver: String,
+    /// True once a client has asked for its end and wants to read of it afterwards.
+    #[serde(default)]
+    pub cancelled: bool,
+    /// Files that came with it.
+    #[serde(default, skip_serializing_if = "Uploads::is_empty")]
+    pub uploads: Uploads,
+    /// What is told of it over Kyuubi's API, if it came over that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Box<Origin>>,
+}
+
+/// Files that a submission brought with it, by what they are for. They are found where its run is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Uploads {
+    /// What is run, instead of the file that is named.
+    pub file: Option<Upload>,
+    /// Those that lists of its confs have, by the name of the conf.
+    pub lists: BTreeMap<String, Vec<Upload>>,
+}
+
+impl Uploads {
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.file.is_none() && self.lists.is_empty()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Upload> {
+        self.file.iter().chain(self.lists.values().flatten())
+    }
 }
 
 /// Livy's last states of a batch.
@@ -70,14 +115,36 @@ pub struct End {
     pub state: Last,
     /// The last lines of its log, and why it is over. They outlive the node.
     pub log: Vec<String>,
+    /// When it was noticed, in Unix milliseconds; 0 where an earlier release wrote it down.
+    #[serde(default)]
+    pub at: u64,
+    /// The log from its start, where it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<String>,
 }
 
 impl End {
     /// An end with a reason, after the lines that are known.
     pub fn because(state: Last, mut log: Vec<String>, reason: &str) -> Self {
         let reason: String = reason.chars().take(MAX_REASON).collect();
-        log.push(format!("berth: {reason}"));
-        Self { state, log }
+        log.push(format!("{SAID_BY_BERTH}{reason}"));
+        Self {
+            state,
+            log,
+            at: unix_millis(),
+            whole: None,
+        }
+    }
+
+    /// Leaves only the reason of a log that is kept whole: entries are read by the hundred.
+    fn slim(&mut self) {
+        if self.whole.is_some() {
+            let last = self.log.pop();
+            self.log = last
+                .into_iter()
+                .filter(|line| line.starts_with(SAID_BY_BERTH))
+                .collect();
+        }
     }
 
     /// The end that the agent reports; `None` while the application runs.
@@ -88,6 +155,8 @@ impl End {
             Reporting::Ok => Self {
                 state: Last::Success,
                 log,
+                at: unix_millis(),
+                whole: None,
             },
             Reporting::Cancelled => Self::because(Last::Killed, log, "the batch was cancelled"),
             Reporting::Error if reported.error_name == "Killed" => {
@@ -104,6 +173,12 @@ fn log_of(output_json: &str) -> Vec<String> {
 }
 
 impl Batch {
+    /// What the store's blobs have of it.
+    pub fn blobs(&self) -> impl Iterator<Item = &String> {
+        let whole = self.end.iter().filter_map(|end| end.whole.as_ref());
+        self.uploads.all().flat_map(|upload| &upload.chunks).chain(whole)
+    }
+
     /// Livy's word for how it is. A recovery is no state of its own: Airflow fails on `recovering`.
     pub fn state(&self) -> &'static str {
         match (&self.end, self.run) {

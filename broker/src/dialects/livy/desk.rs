@@ -26,8 +26,6 @@ use super::refusal::Refusal;
 use super::request::NewSession;
 use super::{Caller, LivyConfig, view};
 
-pub(super) use resources::PIECE_BYTES;
-
 /// Sessions whose statements start in turn. Two sessions may share a turn; it is held for one call of an agent.
 const TURNS: usize = 256;
 

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use berth_core::ids::SessionId;
 use berth_core::keys;
-use berth_core::record::{FORMAT, Record, RecordError, Work};
+use berth_core::record::{Dialect, FORMAT, Record, RecordError, SessionRecord, Work};
 use berth_store::{Compare, Entry, Revision, StoreError, StoreRef, Txn, TxnOutcome};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use super::listed::{Listed, number_of};
 use super::refusal::Refusal;
@@ -28,14 +29,18 @@ pub enum Resource {
     Sessions,
     /// Batches.
     Batches,
+    /// Batches that came over Kyuubi's API. Their clients know them by their keys.
+    KyuubiBatches,
 }
 
 impl Resource {
-    /// What the sessions for this work are.
-    pub const fn for_work(work: Work) -> Self {
-        match work {
-            Work::Session => Self::Sessions,
-            Work::Batch => Self::Batches,
+    /// Where the session of a record is listed, if it is in such a directory.
+    pub const fn of_record(record: &SessionRecord) -> Option<Self> {
+        match (record.dialect, record.work) {
+            (Dialect::Livy, Work::Session) => Some(Self::Sessions),
+            (Dialect::Livy, Work::Batch) => Some(Self::Batches),
+            (Dialect::Kyuubi, Work::Batch) => Some(Self::KyuubiBatches),
+            (Dialect::Kyuubi | Dialect::Connect | Dialect::Hs2 | Dialect::Native, _) => None,
         }
     }
 }
@@ -117,7 +122,7 @@ impl Directory {
     /// The session that an earlier request with the same key made.
     async fn made_before(&self, entry: &Listed) -> Result<Option<Listed>, Refusal> {
         let Some(own) = &entry.key else { return Ok(None) };
-        let key = self.resource.key_key(own);
+        let key = self.resource.key_key(own.id);
         let Some(stored) = self.store.get(&key).await? else {
             return Ok(None);
         };
@@ -167,6 +172,35 @@ impl Directory {
             .await?
             .map(|(listed, _)| listed)
             .ok_or_else(none)
+    }
+
+    /// What was made with a key of this id.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn by_key(&self, key: Uuid) -> Result<Option<(Listed, Revision)>, Refusal> {
+        let Some(number) = self.number_of_key(key).await? else {
+            return Ok(None);
+        };
+        let found = self.by_number(number).await?;
+        Ok(found.filter(|(listed, _)| listed.key.is_some_and(|own| own.id == key)))
+    }
+
+    async fn number_of_key(&self, key: Uuid) -> Result<Option<u32>, Refusal> {
+        let stored = self.store.get(&self.resource.key_key(key)).await?;
+        stored.map(|stored| number_in(Some(&stored))).transpose()
+    }
+
+    /// The number of what its session's record calls so.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn number(&self, client_id: &str) -> Result<Option<u32>, Refusal> {
+        match (self.resource, Uuid::try_parse(client_id)) {
+            (Resource::KyuubiBatches, Ok(key)) => self.number_of_key(key).await,
+            (Resource::KyuubiBatches, Err(_no_id)) => Ok(None),
+            (Resource::Sessions | Resource::Batches, _) => Ok(number_of(client_id)),
+        }
     }
 
     async fn by_number(&self, number: u32) -> Result<Option<(Listed, Revision)>, Refusal> {
@@ -249,7 +283,7 @@ impl Directory {
     /// # Errors
     /// [`Refusal::Unavailable`].
     pub async fn forget(&self, client_id: &str, session: SessionId) -> Result<(), Refusal> {
-        let Some(number) = number_of(client_id) else {
+        let Some(number) = self.number(client_id).await? else {
             return Ok(());
         };
         match self.by_number(number).await? {
@@ -284,7 +318,7 @@ impl Directory {
         for _ in 0..MAX_TRIES {
             let mut txn = Txn::new().when(Compare::Present(key.clone())).delete(key.clone());
             if let Some(own) = &listed.key {
-                txn = txn.delete(self.resource.key_key(own));
+                txn = txn.delete(self.resource.key_key(own.id));
             }
             // Another may have the name, if it was over before.
             if let Some(name) = listed.request.name.as_ref()
@@ -334,7 +368,7 @@ fn entering(resource: Resource, entry: &Listed, counter: Option<&Entry>, left: O
     let txn = match &entry.key {
         None => txn,
         Some(key) => {
-            let key = resource.key_key(key);
+            let key = resource.key_key(key.id);
             txn.when(Compare::Absent(key.clone()))
                 .put(key, numbered(entry.number))
         }

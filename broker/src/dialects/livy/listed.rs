@@ -1,11 +1,12 @@
 //! A Livy session or batch as the directory keeps it.
 
 use berth_core::ids::{SessionId, TenantId};
-use berth_core::record::{Record, Work};
+use berth_core::record::{Dialect, Record, Work};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::batches::Batch;
+use super::batches::origin::Origin;
 use super::idempotency::Key;
 use super::kind::Kind;
 use super::request::NewSession;
@@ -86,8 +87,32 @@ impl Listed {
         self.failed.is_some() || self.batch.as_ref().is_some_and(|batch| batch.end.is_some())
     }
 
-    /// What its session's record calls it: the number of a session, `batch-` and the number of a batch.
+    /// The dialect that it came over.
+    pub fn dialect(&self) -> Dialect {
+        match self.origin() {
+            Some(_) => Dialect::Kyuubi,
+            None => Dialect::Livy,
+        }
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        self.batch.as_ref()?.origin.as_deref()
+    }
+
+    /// The name that its client gave it.
+    pub fn name(&self) -> Option<&str> {
+        match self.origin() {
+            Some(origin) => origin.name.as_deref(),
+            None => self.request.name.as_deref(),
+        }
+    }
+
+    /// What its session's record calls it: the number of a session, `batch-` and the number of a batch, or the id of a
+    /// batch that came over Kyuubi's API.
     pub fn client_id(&self) -> String {
+        if let Some(origin) = self.origin() {
+            return origin.id.to_string();
+        }
         match self.work() {
             Work::Session => self.number.to_string(),
             Work::Batch => format!("{BATCH}{}", self.number),

@@ -17,6 +17,9 @@ pub enum Refusal {
     /// The request is well-formed but asks for something that is not to be had.
     #[error("Rejected, Reason: {0}")]
     Rejected(String),
+    /// The request is over a limit of its tenant.
+    #[error("Rejected, Reason: {0}")]
+    Full(String),
     /// No such session, under an id or a name.
     #[error("Session '{0}' not found.")]
     NoSession(String),
@@ -76,9 +79,11 @@ impl Refusal {
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) | Self::Rejected(_) | Self::Inactive | Self::TooManyStarting => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Malformed(_)
+            | Self::Rejected(_)
+            | Self::Full(_)
+            | Self::Inactive
+            | Self::TooManyStarting => StatusCode::BAD_REQUEST,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NoSession(_) | Self::NoStatement | Self::NoJob(_) | Self::NoPath(_) => {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::multipart::{Field, Multipart, MultipartError, MultipartRejection};
+use axum::extract::multipart::{Multipart, MultipartRejection};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use axum::{Router, body};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
@@ -16,6 +16,7 @@ use super::access::Right;
 use super::desk::Desk;
 use super::handlers::{Answer, By, DeskState, body_of, name};
 use super::job::{self, NewJob};
+use super::receipt::{broken, receive};
 use super::refusal::Refusal;
 use super::request::{integer, read};
 use super::resource::{Resource, Source, What, safe_name};
@@ -79,40 +80,21 @@ async fn upload(State(desk): DeskState, by: By, Path(id): Path<String>, what: Wh
     let listed = desk.find(&id, name(&by)).await?;
     desk.touch(&listed, true);
     let mut parts = parts.map_err(|_no_multipart| missing(what))?;
+    let most = desk.config().max_upload_bytes;
     loop {
         let part = parts.next_field().await;
-        let part = part.map_err(|error| broken(&desk, &error))?;
+        let part = part.map_err(|error| broken(most, &error))?;
         let mut part = part.ok_or_else(|| missing(what))?;
         if part.name() != Some(what.part()) {
             continue;
         }
         let Some(given) = part.file_name() else { continue };
         let name = safe_name(given)?;
-        let upload = receive(&desk, &mut part, name).await?;
+        let upload = receive(&mut part, name, most, |piece| desk.keep(piece)).await?;
         let source = Source::Upload(upload);
         desk.add(&listed, &Resource { what, source }).await?;
         return Ok(empty());
     }
-}
-
-/// Keeps a file as it comes, so that it is never in memory whole.
-async fn receive(
-    desk: &Desk,
-    part: &mut Field<'_>,
-    name: String,
-) -> Result<super::resource::Upload, Refusal> {
-    let mut receipt = desk.receipt(name);
-    let mut piece = BytesMut::new();
-    while let Some(data) = part.chunk().await.map_err(|error| broken(desk, &error))? {
-        piece.extend_from_slice(&data);
-        while piece.len() >= super::desk::PIECE_BYTES {
-            receipt
-                .add(piece.split_to(super::desk::PIECE_BYTES).freeze())
-                .await?;
-        }
-    }
-    receipt.add(piece.freeze()).await?;
-    Ok(receipt.close())
 }
 
 async fn add(State(desk): DeskState, by: By, Path(id): Path<String>, what: What, body: Body) -> Answer {
@@ -153,13 +135,6 @@ async fn cancel_job(State(desk): DeskState, by: By, Path((id, job)): Path<(Strin
 
 fn missing(what: What) -> Refusal {
     Refusal::Malformed(format!("No {} sent!", what.part()))
-}
-
-fn broken(desk: &Desk, error: &MultipartError) -> Refusal {
-    match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge(desk.config().max_upload_bytes),
-        _ => Refusal::Malformed(error.to_string()),
-    }
 }
 
 /// 200 without a body, which Livy calls JSON all the same.

@@ -14,11 +14,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_core::confs;
+use berth_core::share::{self, Level};
 
 use super::failure::Failure;
 
 /// Bytes of all keys and values together: they are kept in the session's record.
 const MAX_BYTES: usize = 64 << 10;
+/// Longest subdomain.
+const MAX_SUBDOMAIN_CHARS: usize = 100;
 /// The keys that name the user to act for.
 const PROXY_KEYS: [&str; 2] = ["kyuubi.session.proxy.user", "hive.server2.proxy.user"];
 
@@ -43,6 +46,8 @@ pub(crate) struct Opening {
     pub(crate) query_timeout: Option<Duration>,
     /// How long the session may be idle.
     pub(crate) idle: Option<Duration>,
+    /// With whom it wants to be on a driver.
+    pub(crate) share: Option<share::Asked>,
     /// What was not heeded, for the session's log.
     pub(crate) notes: Vec<String>,
 }
@@ -123,9 +128,20 @@ impl Opening {
                 return Err(language(value));
             }
             "kyuubi.operation.language" => {}
+            "kyuubi.engine.share.level" => self.share().level = Some(level(key, value)?),
+            "kyuubi.engine.share.level.subdomain" | "kyuubi.engine.share.level.sub.domain" => {
+                self.share().subdomain = subdomain(key, value)?;
+            }
             _ => self.note(key, "has no meaning in Berth and is ignored"),
         }
         Ok(())
+    }
+
+    fn share(&mut self) -> &mut share::Asked {
+        self.share.get_or_insert(share::Asked {
+            level: None,
+            subdomain: None,
+        })
     }
 
     fn spark(&mut self, key: &str, value: &str) -> Result<(), Failure> {
@@ -171,33 +187,75 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// The statement to run for one that came with settings of its own, and what of these is not heeded.
+/// A statement to run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Its text.
+    pub(crate) text: String,
+    /// Confs that are for it alone.
+    pub(crate) confs: Vec<(String, String)>,
+    /// What is not heeded, for its log.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The statement to run for one that came with settings of its own.
 ///
 /// # Errors
-/// Another language than SQL.
-pub(crate) fn statement(text: &str, overlay: &[(String, String)]) -> Result<(String, Vec<String>), Failure> {
-    let mut statement = text.to_owned();
-    let mut notes = Vec::new();
+/// Another language than SQL, or a key that a session must not have.
+pub(crate) fn statement(text: &str, overlay: &[(String, String)]) -> Result<Asked, Failure> {
+    let mut asked = Asked {
+        text: text.to_owned(),
+        ..Asked::default()
+    };
+    let statement = &mut asked.text;
+    let mut others = Opening::default();
     for (key, value) in overlay {
         match key.as_str() {
             "kyuubi.operation.language" if !value.eq_ignore_ascii_case("SQL") => return Err(language(value)),
-            "kyuubi.operation.set.current.catalog" => statement = format!("SET CATALOG {}", quoted(value)),
-            "kyuubi.operation.get.current.catalog" => "SELECT current_catalog()".clone_into(&mut statement),
-            "kyuubi.operation.set.current.database" => statement = format!("USE {}", quoted(value)),
-            "kyuubi.operation.get.current.database" => "SELECT current_database()".clone_into(&mut statement),
+            "kyuubi.operation.set.current.catalog" => *statement = format!("SET CATALOG {}", quoted(value)),
+            "kyuubi.operation.get.current.catalog" => "SELECT current_catalog()".clone_into(statement),
+            "kyuubi.operation.set.current.database" => *statement = format!("USE {}", quoted(value)),
+            "kyuubi.operation.get.current.database" => "SELECT current_database()".clone_into(statement),
             "kyuubi.operation.language" | "kyuubi.operation.result.format" => {}
-            _ => notes.push(format!(
-                "WARN {key} for one statement alone is not heeded; use SET {key}={value}"
-            )),
+            _ if key.starts_with("spark.") => others.spark(key, value)?,
+            _ if key.starts_with("kyuubi.") => {
+                others.note(key, "has no meaning for one statement and is ignored")
+            }
+            _ => drop(others.confs.insert(key.clone(), value.clone())),
         }
     }
-    Ok((statement, notes))
+    asked.confs = others.confs.into_iter().collect();
+    asked.notes = others.notes;
+    Ok(asked)
 }
 
 fn language(value: &str) -> Failure {
     Failure::unsupported(format!(
         "statements in {value} are not run over this protocol; Livy's API takes Python and Scala"
     ))
+}
+
+/// A level in Kyuubi's words. A tenant is the widest that shares a driver.
+fn level(key: &str, value: &str) -> Result<Level, Failure> {
+    match value.trim().to_ascii_uppercase().as_str() {
+        "CONNECTION" => Ok(Level::Session),
+        "USER" => Ok(Level::User),
+        "GROUP" | "SERVER" | "SERVER_LOCAL" => Ok(Level::Tenant),
+        _ => Err(Failure::invalid(format!(
+            "{key} '{value:.100}' is no level; it can be CONNECTION, USER, GROUP or SERVER"
+        ))),
+    }
+}
+
+fn subdomain(key: &str, value: &str) -> Result<Option<String>, Failure> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if value.len() > MAX_SUBDOMAIN_CHARS || !value.chars().all(is_plain) {
+        return Err(Failure::invalid(format!(
+            "{key} '{value:.100}' is not up to {MAX_SUBDOMAIN_CHARS} letters, digits, '.', '_' or '-'"
+        )));
+    }
+    // Kyuubi's own default names the driver that those without one share.
+    Ok(Some(value.to_owned()).filter(|value| !value.is_empty() && value != "default"))
 }
 
 /// A duration: milliseconds, or as ISO 8601 writes it (`PT1H30M`).
@@ -254,7 +312,7 @@ mod tests {
             ("y", "2"),
             ("set:hivevar:spark.sql.ansi.enabled", "true"),
             ("spark.executor.memory", "2g"),
-            ("kyuubi.engine.share.level", "USER"),
+            ("kyuubi.x", "y"),
             ("hive.server2.thrift.resultset.default.fetch.size", "500"),
             (
                 "set:hiveconf:hive.server2.thrift.resultset.default.fetch.size",
@@ -288,6 +346,7 @@ mod tests {
             ("set:hiveconf:spark.plugins", "spark.plugins may not"),
             ("spark.driver.extraJavaOptions", "may not"),
             ("kyuubi.engine.type", "SPARK_SQL"),
+            ("kyuubi.engine.share.level", "CONNECTION, USER, GROUP or SERVER"),
             ("kyuubi.session.idle.timeout", "PT30M"),
         ];
         for (key, text) in cases {
@@ -314,6 +373,33 @@ mod tests {
         for (pairs, statements) in cases {
             assert_eq!(read(pairs).unwrap().statements(), statements);
         }
+    }
+
+    #[test]
+    fn a_session_says_with_whom_it_wants_to_be_on_a_driver() {
+        let share = |level: &str, subdomain: &str| {
+            let pairs = [
+                ("kyuubi.engine.share.level", level),
+                ("kyuubi.engine.share.level.subdomain", subdomain),
+            ];
+            read(&pairs).map(|opening| opening.share.map(|asked| (asked.level, asked.subdomain)))
+        };
+        let named = Some("etl".to_owned());
+        let table = [
+            ("connection", "", Level::Session, None),
+            ("USER", "etl", Level::User, named),
+            ("GROUP", "default", Level::Tenant, None),
+            ("SERVER", "", Level::Tenant, None),
+        ];
+        for (level, subdomain, wanted, name) in table {
+            assert_eq!(
+                share(level, subdomain).unwrap(),
+                Some((Some(wanted), name)),
+                "{level}"
+            );
+        }
+        assert!(share("USER", "a/b").is_err());
+        assert_eq!(read(&[]).unwrap().share, None);
     }
 
     #[test]
@@ -348,10 +434,27 @@ mod tests {
             ("kyuubi.operation.result.format", "arrow", "text"),
         ];
         for (key, value, expected) in cases {
-            let (statement, notes) = statement("text", &overlay(key, value)).unwrap();
-            assert_eq!((statement.as_str(), notes.len()), (expected, 0));
+            let asked = statement("text", &overlay(key, value)).unwrap();
+            let plain = Asked {
+                text: expected.to_owned(),
+                ..Asked::default()
+            };
+            assert_eq!(asked, plain);
         }
         assert!(statement("x", &overlay("kyuubi.operation.language", "PYTHON")).is_err());
-        assert_eq!(statement("x", &overlay("spark.sql.a", "1")).unwrap().1.len(), 1);
+    }
+
+    #[test]
+    fn settings_of_one_statement_are_those_that_a_session_may_have() {
+        // kyuubi#25
+        let read = |key: &str| statement("x", &[(key.to_owned(), "1".to_owned())]);
+        for key in ["spark.sql.ansi.enabled", "x"] {
+            assert_eq!(read(key).unwrap().confs, [(key.to_owned(), "1".to_owned())]);
+        }
+        for key in ["spark.executor.memory", "kyuubi.operation.x"] {
+            let asked = read(key).unwrap();
+            assert_eq!((asked.confs.len(), asked.notes.len()), (0, 1), "{key}");
+        }
+        assert_eq!(read("spark.sql.extensions").unwrap_err().sql_state, "42501");
     }
 }

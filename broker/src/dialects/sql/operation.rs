@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub(super) use self::run::Work;
+use super::aside::Aside;
 use super::buffer::Buffer;
 use super::cursor::{Cursor, Orientation, Page};
 use super::failure::Failure;
@@ -92,6 +93,8 @@ pub(crate) struct Operation {
     /// When it began, in milliseconds since 1970.
     pub(crate) started_at: u64,
     inside: Inside,
+    /// Its own session, if it has one, until its result is read.
+    aside: Mutex<Option<Arc<Aside>>>,
     state: watch::Sender<State>,
     moments: Mutex<Moments>,
     log: Mutex<Log>,
@@ -108,13 +111,22 @@ struct Moments {
 }
 
 impl Operation {
-    pub(super) fn new(id: Uuid, session: Uuid, kind: Kind, inside: Inside, buffer: Buffer) -> Arc<Self> {
+    pub(super) fn new(
+        id: Uuid,
+        session: Uuid,
+        kind: Kind,
+        inside: Inside,
+        aside: Option<Arc<Aside>>,
+        buffer: Buffer,
+    ) -> Arc<Self> {
+        let inside = aside.as_ref().map_or(inside, |aside| aside.own.clone());
         Arc::new(Self {
             id,
             session,
             kind,
             started_at: unix_millis(),
             inside,
+            aside: Mutex::new(aside),
             state: watch::Sender::new(State::Pending),
             moments: Mutex::new(Moments {
                 completed_at: None,
@@ -220,6 +232,11 @@ impl Operation {
     /// Forgets it, and stops it if it still runs.
     pub(super) fn close(&self) {
         self.cancel();
+    }
+
+    /// Lets go of its own session: nothing is to come from it.
+    fn give_back(&self) {
+        lock(&self.aside).take();
     }
 
     /// Notes where it is now, unless it is settled. Answers true if that settles it.

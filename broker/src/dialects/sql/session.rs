@@ -13,12 +13,8 @@ use uuid::Uuid;
 use super::failure::Failure;
 use super::opening::Opening;
 use super::operation::Operation;
-use super::plan::{self, Part};
-use super::{Origin, cursor};
+use super::{Origin, plan, whole};
 use crate::dialects::connect::inside::Inside;
-
-/// Bytes of an answer that is needed whole, such as the list of a database's tables.
-const MAX_WHOLE_BYTES: usize = 64 << 20;
 
 /// A session.
 #[derive(Debug)]
@@ -78,27 +74,7 @@ impl Session {
     /// # Errors
     /// The plan's own, or more rows than are taken at once.
     pub(super) async fn whole(&self, plan: &[u8]) -> Result<Vec<RecordBatch>, Failure> {
-        let id = Uuid::new_v4();
-        let answered = async {
-            let mut results = self.inside.execute(id, plan).await?;
-            let (mut rows, mut bytes) = (Vec::new(), 0);
-            while let Some(message) = results.next().await {
-                let message = message?;
-                let Part::Rows { stream, .. } = plan::part(&message)? else {
-                    continue;
-                };
-                bytes += stream.len();
-                if bytes > MAX_WHOLE_BYTES {
-                    let text = "the answer is too large; narrow what is asked for";
-                    return Err(Failure::new("54000", text));
-                }
-                rows.extend(cursor::decode(stream).map_err(Failure::unreadable)?);
-            }
-            Ok(rows)
-        };
-        let answered = answered.await;
-        self.inside.release(id);
-        answered
+        whole::answer(&self.inside, plan).await
     }
 
     /// Notes a call of its client.

@@ -23,6 +23,7 @@ fn record() -> SessionRecord {
         memory_bytes: 0,
         confs: BTreeMap::new(),
         lifetime: Lifetime::default(),
+        share: None,
         created_at: 0,
         epoch: Epoch::INITIAL,
         state: SessionState::Placing {

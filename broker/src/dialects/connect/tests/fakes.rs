@@ -153,6 +153,7 @@ fn new_record(wanted: &Wanted) -> SessionRecord {
         memory_bytes: 1,
         confs: BTreeMap::new(),
         lifetime: Lifetime::default(),
+        share: None,
         created_at: 0,
         epoch: Epoch::INITIAL,
         state: SessionState::Placing {

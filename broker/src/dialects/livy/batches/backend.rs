@@ -6,7 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId};
 use berth_proto::agent::Statement as Reported;
+use bytes::Bytes;
 
+use super::Uploads;
+use super::lines::Lines;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 
@@ -19,6 +22,8 @@ pub struct Place {
     pub epoch: Epoch,
     /// Where the node's agent is reached.
     pub agent: Arc<str>,
+    /// The driver there.
+    pub driver: String,
 }
 
 /// Where a batch is.
@@ -83,11 +88,12 @@ pub trait Places: std::fmt::Debug + Send + Sync + 'static {
     /// [`Refusal::Unavailable`] when it may work later, another when it never will.
     async fn place(&self, session: SessionId) -> Result<(), Refusal>;
 
-    /// Starts the application. Given again in the same epoch, it is not run again.
+    /// Starts the application, whose files are brought there first. Given again in the same epoch, it is not run
+    /// again.
     ///
     /// # Errors
     /// See [`Fault`].
-    async fn start(&self, place: &Place, what: &str) -> Result<(), Fault>;
+    async fn start(&self, place: &Place, what: &str, uploads: &Uploads) -> Result<(), Fault>;
 
     /// The run as it is now, or as soon as it has ended within `wait`.
     ///
@@ -112,4 +118,22 @@ pub trait Places: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Refusal::Unavailable`].
     async fn log(&self, session: SessionId) -> Result<Vec<String>, Refusal>;
+
+    /// As many lines of the log of its place as are wanted; none while there is no place.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn lines(&self, session: SessionId, wanted: Lines) -> Result<Lines, Refusal>;
+
+    /// Keeps a piece of what is too large for an entry, and tells its name.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn keep(&self, piece: Bytes) -> Result<String, Refusal>;
+
+    /// What was kept under a name.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn kept(&self, name: &str) -> Result<Bytes, Refusal>;
 }

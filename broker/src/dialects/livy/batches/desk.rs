@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth_core::ids::SessionId;
-use berth_core::record::FORMAT;
+use berth_core::record::{FORMAT, Record as _};
 use berth_runtime::tasks::Tasks;
 use berth_store::StoreRef;
 use tokio::time::Instant;
@@ -23,13 +23,18 @@ use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::{Caller, LivyConfig};
 
 /// What an application that is being deleted may still need to end by itself.
-const GRACE: Duration = Duration::from_secs(12);
+pub(super) const GRACE: Duration = Duration::from_secs(12);
+/// An entry is one value of the store, and goes to a node as one message.
+const MAX_ENTRY_BYTES: usize = 512 << 10;
+/// A change that others make at the same time is made again so often.
+const MAX_TRIES: u32 = 32;
 
 /// The batches of the cluster, for all connections.
 #[derive(Debug)]
 pub struct Batches {
-    pub(super) places: Arc<dyn Places>,
-    pub(super) directory: Directory,
+    pub(crate) places: Arc<dyn Places>,
+    pub(crate) directory: Directory,
+    resource: Resource,
     config: LivyConfig,
     pub(super) tasks: Tasks,
     /// Batches that a task of this broker takes to their end.
@@ -39,13 +44,30 @@ pub struct Batches {
 impl Batches {
     /// Batches whose directory is in `store`; their work is in `tasks`.
     pub fn new(places: Arc<dyn Places>, store: StoreRef, tasks: Tasks, config: LivyConfig) -> Self {
+        Self::of(Resource::Batches, places, store, tasks, config)
+    }
+
+    /// As for those of another kind.
+    pub fn of(
+        resource: Resource,
+        places: Arc<dyn Places>,
+        store: StoreRef,
+        tasks: Tasks,
+        config: LivyConfig,
+    ) -> Self {
         Self {
             places,
-            directory: Directory::of(store, Resource::Batches),
+            directory: Directory::of(store, resource),
+            resource,
             config,
             tasks,
             followed: Mutex::default(),
         }
+    }
+
+    /// True if this is about batches of that kind.
+    pub(crate) fn are(&self, resource: Resource) -> bool {
+        self.resource == resource
     }
 
     /// Limits and switches.
@@ -84,10 +106,24 @@ impl Batches {
             key,
             batch: Some(batch),
         };
+        self.submit(listed).await.map(|(listed, _)| listed)
+    }
+
+    /// As [`Batches::create`], of an entry that is complete but for its number. False if the batch was there before.
+    ///
+    /// # Errors
+    /// What is wrong with it, or the limit that it is over; then no batch is there.
+    pub(crate) async fn submit(self: &Arc<Self>, listed: Listed) -> Result<(Listed, bool), Refusal> {
         self.places.check(&listed)?;
+        let bytes = listed.encode().len();
+        if bytes > MAX_ENTRY_BYTES {
+            return Err(Refusal::Rejected(format!(
+                "the submission has {bytes} bytes and may have {MAX_ENTRY_BYTES}; put what is large into a file"
+            )));
+        }
         let (listed, is_new) = self.directory.enter(listed).await?;
         if !is_new {
-            return Ok(listed);
+            return Ok((listed, false));
         }
         if let Err(refusal) = self.places.open(&listed).await {
             // What was opened all the same is found without an entry, and closed.
@@ -95,7 +131,42 @@ impl Batches {
             return Err(refusal);
         }
         self.follow(&listed);
-        Ok(listed)
+        Ok((listed, true))
+    }
+
+    /// Asks for the end of a batch that stays to be read of, as cancelled. Whoever follows it does that, now or later.
+    /// False if it has ended before.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSession`], [`Refusal::Unavailable`].
+    pub(crate) async fn cancel(self: &Arc<Self>, listed: &Listed) -> Result<bool, Refusal> {
+        let session = listed.session;
+        for _ in 0..MAX_TRIES {
+            let found = self.directory.of_session(listed.number, session).await?;
+            let none = || Refusal::NoSession(listed.client_id());
+            let (mut now, revision) = found.ok_or_else(none)?;
+            let Some(batch) = now.batch.as_mut().filter(|batch| batch.end.is_none()) else {
+                return Ok(false);
+            };
+            batch.cancelled = true;
+            if self.directory.replace(&now, revision).await? {
+                self.follow(&now);
+                self.hurry(session).await;
+                return Ok(true);
+            }
+        }
+        Err(Refusal::Unavailable(
+            "the batch is being changed by others".to_owned(),
+        ))
+    }
+
+    /// Tells the place of a batch at once what whoever follows it will tell it, too.
+    async fn hurry(&self, session: SessionId) {
+        if let Ok(Whereabouts::On(place)) = self.places.look(session).await
+            && let Err(fault) = self.places.cancel(&place).await
+        {
+            tracing::debug!(session.id = %session, %fault, "a batch is cancelled in the next step");
+        }
     }
 
     /// True if a user has a right to a batch.

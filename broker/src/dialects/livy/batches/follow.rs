@@ -8,19 +8,27 @@ use std::time::Duration;
 
 use berth_core::batch::{Next, Run, next};
 use berth_core::ids::SessionId;
+use berth_runtime::clock::unix_millis;
 use berth_store::Revision;
-use serde_json::json;
+use bytes::Bytes;
+use serde_json::{Value, json};
 
 use super::backend::{Fault, Place, Whereabouts};
-use super::desk::Batches;
-use super::{Batch, End, Last};
+use super::desk::{Batches, GRACE};
+use super::lines::Lines;
+use super::{Batch, End, Last, SAID_BY_BERTH};
+use crate::dialects::livy::files::FIELDS;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
+use crate::dialects::livy::resource::Upload;
 
 /// How long one question for a batch's end stays open at the agent.
 const POLL: Duration = Duration::from_secs(30);
 /// A pause before something that cannot be done now is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// As much of a log is kept from its start.
+const MAX_LOG_BYTES: usize = 8 << 20;
 
 const LOST: &str = "the node or driver was lost while the batch ran; it may have done a part of its work, and is not \
                     run again, since it was not submitted with spark.berth.batch.on-node-loss=rerun";
@@ -57,7 +65,7 @@ impl Seen {
 
 impl Batches {
     /// Follows a batch in the background, unless this broker does so already.
-    pub(super) fn follow(self: &Arc<Self>, listed: &Listed) {
+    pub(crate) fn follow(self: &Arc<Self>, listed: &Listed) {
         self.attend(listed.number, listed.session);
     }
 
@@ -75,6 +83,25 @@ impl Batches {
             }
             batches.followed().remove(&session);
         });
+    }
+
+    /// As for one of which only the record is at hand.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub(crate) async fn attend_called(
+        self: &Arc<Self>,
+        client_id: &str,
+        session: SessionId,
+    ) -> Result<(), Refusal> {
+        match self.directory.number(client_id).await? {
+            Some(number) => {
+                self.attend(number, session);
+                Ok(())
+            }
+            // Its entry is gone, and its place may still be there.
+            None => self.places.close(session).await,
+        }
     }
 
     async fn to_its_end(&self, number: u32, session: SessionId) {
@@ -125,15 +152,32 @@ impl Batches {
             Whereabouts::Lost(epoch) => (epoch.next(), None),
             Whereabouts::On(place) => (place.epoch, Some(place)),
         };
+        if seen.batch.cancelled {
+            return self.call_off(&seen, place).await;
+        }
         match (next(seen.batch.on_node_loss, seen.batch.run, epoch), place) {
             (Next::Stale, _) => Ok(After::Pause),
             (Next::EndLost, _) => self.end_lost(&seen, LOST).await,
             (Next::EndPoison, _) => self.end_lost(&seen, POISON).await,
             (Next::Begin(_) | Next::Follow, None) => self.place(&seen).await,
             // Begun in the next step, by whoever comes first.
-            (Next::Begin(run), Some(_)) => self.write_run(&seen, Some(run)).await,
+            (Next::Begin(run), Some(place)) => self.write_run(&seen, Some(run), place.driver).await,
             (Next::Follow, Some(place)) => self.attend_run(&seen, &place).await,
         }
+    }
+
+    /// Ends a batch that a client wants to end: what runs may take its leave of its cluster before its place goes.
+    async fn call_off(&self, seen: &Seen, place: Option<Place>) -> Result<After, Refusal> {
+        let begun = place.filter(|place| seen.batch.run.is_some_and(|run| run.epoch == place.epoch));
+        let mut reported = None;
+        if let Some(place) = begun
+            && self.places.cancel(&place).await.is_ok()
+        {
+            reported = self.places.get(&place, GRACE).await.ok();
+        }
+        let end = reported.and_then(|reported| End::of(&reported));
+        let end = end.unwrap_or_else(|| End::because(Last::Killed, Vec::new(), "the batch was cancelled"));
+        self.end(seen, end).await
     }
 
     /// Asks for the end of a run, and starts one that its node has not heard of.
@@ -157,7 +201,7 @@ impl Batches {
     async fn start(&self, seen: &Seen, place: &Place) -> Result<After, Refusal> {
         match self
             .places
-            .start(place, &submission(&seen.listed, &seen.batch))
+            .start(place, &submission(&seen.listed, &seen.batch), &seen.batch.uploads)
             .await
         {
             Ok(()) => Ok(After::Step),
@@ -174,13 +218,15 @@ impl Batches {
     /// The run surely did not begin: it does not count, and the next place takes it.
     async fn begin_elsewhere(&self, seen: &Seen) -> Result<After, Refusal> {
         let undone = seen.batch.run.and_then(Run::undone);
-        self.write_run(seen, undone).await?;
+        self.write_run(seen, undone, String::new()).await?;
         self.place(seen).await
     }
 
-    async fn write_run(&self, seen: &Seen, run: Option<Run>) -> Result<After, Refusal> {
+    async fn write_run(&self, seen: &Seen, run: Option<Run>, driver: String) -> Result<After, Refusal> {
         let batch = Batch {
             run,
+            began_at: run.map_or(0, |_| unix_millis()),
+            driver,
             ..seen.batch.clone()
         };
         if self.directory.replace(&seen.with(batch), seen.revision).await? {
@@ -210,8 +256,12 @@ impl Batches {
     }
 
     /// Writes the end down; the next step gives the place back.
-    async fn end(&self, seen: &Seen, end: End) -> Result<After, Refusal> {
+    async fn end(&self, seen: &Seen, mut end: End) -> Result<After, Refusal> {
         let state = end.state;
+        if seen.batch.origin.is_some() {
+            end.whole = self.keep_log(seen).await;
+            end.slim();
+        }
         let batch = Batch {
             end: Some(end),
             ..seen.batch.clone()
@@ -222,6 +272,30 @@ impl Batches {
             count(state);
         }
         Ok(After::Step)
+    }
+}
+
+impl Batches {
+    /// Keeps the log from its start: those who read it page by page go on where they are. Without it, its last lines
+    /// are what is told.
+    async fn keep_log(&self, seen: &Seen) -> Option<String> {
+        seen.batch.run?;
+        let wanted = Lines::new(0, usize::MAX, MAX_LOG_BYTES);
+        let kept = async {
+            let lines = self.places.lines(seen.listed.session, wanted).await?;
+            let cut = lines
+                .is_full()
+                .then(|| format!("{SAID_BY_BERTH}more of the log is not kept"));
+            let lines: Vec<String> = lines.all().into_iter().chain(cut).collect();
+            match lines.is_empty() {
+                true => Ok(None),
+                false => self.places.keep(Bytes::from(lines.join("\n"))).await.map(Some),
+            }
+        };
+        kept.await.unwrap_or_else(|refusal: Refusal| {
+            tracing::warn!(session.id = %seen.listed.session, %refusal, "the log of a batch is not kept");
+            None
+        })
     }
 }
 
@@ -237,17 +311,42 @@ fn count(state: Last) {
 /// What the runner of a batch is told to submit.
 fn submission(listed: &Listed, batch: &Batch) -> String {
     let request = &listed.request;
-    let named = request.name.as_ref().or(request.conf.get("spark.app.name"));
-    let name = named.map_or_else(|| format!("livy-batch-{}", listed.number), Clone::clone);
+    let named = listed
+        .name()
+        .or(request.conf.get("spark.app.name").map(String::as_str));
+    let name = named.map_or_else(|| format!("livy-batch-{}", listed.number), str::to_owned);
+    let file = batch
+        .uploads
+        .file
+        .as_ref()
+        .map_or_else(|| json!(batch.file), place_of);
+    let [jars, py_files, files, archives] = [
+        &request.jars,
+        &request.py_files,
+        &request.files,
+        &request.archives,
+    ];
+    let list = |conf: &str, named: &[String]| -> Vec<Value> {
+        let uploads = batch.uploads.lists.get(conf).into_iter().flatten();
+        uploads
+            .map(place_of)
+            .chain(named.iter().map(|name| json!(name)))
+            .collect()
+    };
     json!({
         "name": name,
-        "file": batch.file,
+        "file": file,
         "class_name": batch.class_name,
         "args": batch.args,
-        "jars": request.jars,
-        "py_files": request.py_files,
-        "files": request.files,
-        "archives": request.archives,
+        "jars": list(FIELDS[0], jars),
+        "py_files": list(FIELDS[1], py_files),
+        "files": list(FIELDS[2], files),
+        "archives": list(FIELDS[3], archives),
     })
     .to_string()
+}
+
+/// Where the runner finds a file that came with the submission.
+fn place_of(upload: &Upload) -> Value {
+    json!({ "name": upload.name, "sha256": upload.sha256 })
 }

@@ -23,6 +23,8 @@ const MAX_ITEMS: usize = 1000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NewBatch {
+    #[serde(skip)]
+    is_uploaded: bool,
     file: Option<String>,
     class_name: Option<String>,
     #[serde(deserialize_with = "list")]
@@ -51,6 +53,23 @@ pub struct NewBatch {
 }
 
 impl NewBatch {
+    /// One that came in another form: a file, or none where it was uploaded.
+    pub(crate) fn of(
+        file: Option<String>,
+        class_name: Option<String>,
+        args: Vec<String>,
+        conf: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            is_uploaded: file.is_none(),
+            file,
+            class_name,
+            args,
+            conf,
+            ..Self::default()
+        }
+    }
+
     /// The batch, checked, beside what it has in common with a session. `open` are the node's directories whose files
     /// may be named.
     ///
@@ -59,13 +78,17 @@ impl NewBatch {
     pub fn take(mut self, open: &[PathBuf]) -> Result<(NewSession, Batch), Refusal> {
         let file = self.file.as_deref().filter(|file| !file.is_empty());
         let missing = || Refusal::Rejected("requirement failed: File is required.".to_owned());
+        let file = match (file, self.is_uploaded) {
+            (Some(file), _) => resolve(file, open)?,
+            (None, true) => String::new(),
+            (None, false) => return Err(missing()),
+        };
         let batch = Batch {
-            file: resolve(file.ok_or_else(missing)?, open)?,
+            file,
             on_node_loss: on_node_loss(&mut self.conf)?,
             args: check_args(self.args)?,
             class_name: self.class_name.filter(|name| !name.is_empty()),
-            run: None,
-            end: None,
+            ..Batch::default()
         };
         if let Some(name) = self.name.as_deref().filter(|name| !is_name(name)) {
             return Err(Refusal::Rejected(format!("Invalid session name: {name:.64}")));

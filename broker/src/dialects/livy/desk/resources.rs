@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use berth_proto::agent::Statement as Reported;
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -15,63 +14,21 @@ use super::waiting::PROMPT;
 use crate::dialects::livy::backend::{DriverFault, Phase};
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
-use crate::dialects::livy::resource::{Resource, Upload};
+use crate::dialects::livy::resource::Resource;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 
-/// An uploaded file is kept in pieces of this size.
-pub(in crate::dialects::livy) const PIECE_BYTES: usize = 4 << 20;
 /// A session that was entered just now gets its record within this time.
 const RECORD_DEADLINE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// A file on its way in.
-pub(in crate::dialects::livy) struct Receipt<'a> {
-    desk: &'a Desk,
-    name: String,
-    hash: Sha256,
-    bytes: usize,
-    chunks: Vec<String>,
-}
-
-impl Receipt<'_> {
-    /// Keeps the next piece.
-    pub(in crate::dialects::livy) async fn add(&mut self, piece: Bytes) -> Result<(), Refusal> {
-        self.bytes += piece.len();
-        let most = self.desk.config().max_upload_bytes;
-        if self.bytes > most {
-            return Err(Refusal::TooLarge(most));
-        }
-        self.hash.update(&piece);
-        if !piece.is_empty() {
-            self.chunks.push(self.desk.backend.keep(piece).await?);
-        }
-        Ok(())
-    }
-
-    /// What was received.
-    pub(in crate::dialects::livy) fn close(self) -> Upload {
-        let hash = self.hash.finalize();
-        Upload {
-            name: self.name,
-            sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
-            chunks: self.chunks,
-        }
-    }
-}
 
 fn stopping<T>(_closed: T) -> Refusal {
     Refusal::Unavailable("the broker is shutting down".to_owned())
 }
 
 impl Desk {
-    pub(in crate::dialects::livy) fn receipt(&self, name: String) -> Receipt<'_> {
-        Receipt {
-            desk: self,
-            name,
-            hash: Sha256::new(),
-            bytes: 0,
-            chunks: Vec::new(),
-        }
+    /// Keeps a piece of an uploaded file, and tells its name.
+    pub(in crate::dialects::livy) async fn keep(&self, piece: Bytes) -> Result<String, Refusal> {
+        self.backend.keep(piece).await
     }
 
     /// Adds a resource, to this driver and to those that the session may get later. Waits until the driver has it.

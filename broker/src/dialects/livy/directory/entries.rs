@@ -1,9 +1,9 @@
 //! Where in the store the entries of a kind of resource are, and what leads to them.
 
 use berth_core::keys;
+use uuid::Uuid;
 
 use super::Resource;
-use crate::dialects::livy::listed::Keyed;
 
 impl Resource {
     /// Dialect part of the keys of entries; the number follows, zero-padded so that key order is creation order.
@@ -11,6 +11,7 @@ impl Resource {
         match self {
             Self::Sessions => "livy",
             Self::Batches => "livy-batch",
+            Self::KyuubiBatches => "kyuubi-batch",
         }
     }
 
@@ -19,6 +20,7 @@ impl Resource {
         match self {
             Self::Sessions => "livy-name",
             Self::Batches => "livy-batch-name",
+            Self::KyuubiBatches => "kyuubi-batch-name",
         }
     }
 
@@ -35,17 +37,19 @@ impl Resource {
         match self {
             Self::Sessions => "livy-key",
             Self::Batches => "livy-batch-key",
+            Self::KyuubiBatches => "kyuubi-batch-key",
         }
     }
 
-    pub(super) fn key_key(self, key: &Keyed) -> String {
-        keys::alias(self.keys(), &key.id.simple().to_string())
+    pub(super) fn key_key(self, key: Uuid) -> String {
+        keys::alias(self.keys(), &key.simple().to_string())
     }
 
     pub(super) fn counter_key(self) -> String {
         let counter = match self {
             Self::Sessions => "livy-counter",
             Self::Batches => "livy-batch-counter",
+            Self::KyuubiBatches => "kyuubi-batch-counter",
         };
         keys::alias(counter, "next")
     }

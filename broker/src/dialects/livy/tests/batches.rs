@@ -113,6 +113,21 @@ async fn what_cannot_be_submitted_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn i8_a_submission_fits_into_the_store() {
+    let house = house(8 << 20);
+    let args = vec!["x".repeat(1 << 10); 600];
+    let (status, answer) = house
+        .post("/batches", json!({ "file": FILE, "args": args }))
+        .await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(
+        answer["msg"].as_str().unwrap().contains("into a file"),
+        "{answer}"
+    );
+    assert_eq!(house.get("/batches").await.1["total"], 0);
+}
+
+#[tokio::test]
 async fn a_submission_answers_with_livy_s_eight_keys_and_a_location() {
     // livy#92, #110
     let house = house(1000);

@@ -8,10 +8,13 @@ use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId};
 use berth_proto::agent::Statement as Reported;
 use berth_proto::agent::statement::State as Reporting;
+use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::Notify;
 
+use crate::dialects::livy::batches::Uploads;
 use crate::dialects::livy::batches::backend::{Fault, Place, Places, Whereabouts};
+use crate::dialects::livy::batches::lines::Lines;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 
@@ -159,6 +162,7 @@ impl Places for FakePlaces {
                     session,
                     epoch: *epoch,
                     agent: "node".into(),
+                    driver: "driver".to_owned(),
                 }),
             },
         })
@@ -179,7 +183,7 @@ impl Places for FakePlaces {
         Ok(())
     }
 
-    async fn start(&self, place: &Place, what: &str) -> Result<(), Fault> {
+    async fn start(&self, place: &Place, what: &str, _uploads: &Uploads) -> Result<(), Fault> {
         let mut state = self.state.lock().unwrap();
         let key = (place.session, place.epoch);
         if state.lost.contains_key(&key) {
@@ -218,5 +222,18 @@ impl Places for FakePlaces {
 
     async fn log(&self, _session: SessionId) -> Result<Vec<String>, Refusal> {
         Ok(vec!["running".to_owned()])
+    }
+
+    async fn lines(&self, _session: SessionId, mut wanted: Lines) -> Result<Lines, Refusal> {
+        wanted.feed(b"running\n");
+        Ok(wanted)
+    }
+
+    async fn keep(&self, _piece: Bytes) -> Result<String, Refusal> {
+        Ok("00".to_owned())
+    }
+
+    async fn kept(&self, _name: &str) -> Result<Bytes, Refusal> {
+        Ok(Bytes::new())
     }
 }

@@ -78,8 +78,9 @@ impl Operation {
         } else if let (true, Some(feed)) = (follows, &mut feed) {
             self.take_rest(feed).await;
         }
-        // Whatever became of it, its driver has no more use for it.
+        // Whatever became of it, its driver has no more use for it, nor has anybody for a session of its own.
         self.inside.release(self.id);
+        self.give_back();
     }
 
     /// Runs it up to its first rows.
