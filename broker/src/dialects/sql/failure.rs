@@ -37,6 +37,12 @@ impl Failure {
         Self::new("HY000", text)
     }
 
+    /// True if the catalog has nothing of the name that was asked for.
+    pub(crate) fn is_of_what_is_gone(&self) -> bool {
+        // A table or view; a database, function or catalog.
+        matches!(self.sql_state.as_str(), "42P01" | "42704")
+    }
+
     /// The caller has no such session.
     pub(crate) fn no_session(id: Uuid) -> Self {
         let text = format!("Invalid SessionHandle [{id}]: it was closed, or was never opened by this user");

@@ -217,15 +217,22 @@ fn is_wanted(kind: &str, types: Option<&[String]>) -> bool {
     types.is_none_or(|types| types.is_empty() || types.iter().any(same))
 }
 
+/// The catalogs that are loaded, and those that would be at their first use.
 async fn catalogs(session: &Session) -> Result<Rows, Failure> {
-    let batches = session.whole(&plan::catalog(&Ask::Catalogs)).await?;
-    let mut names: BTreeSet<String> = batches
-        .iter()
-        .flat_map(|batch| texts(batch, 0))
-        .flatten()
-        .collect();
+    let loaded = session.whole(&plan::catalog(&Ask::Catalogs)).await?;
+    let confs = session.whole(&plan::sql("SET")).await?;
+    let keys = confs.iter().flat_map(|batch| texts(batch, 0)).flatten();
+    let described = keys.filter_map(|key| described_catalog(&key).map(str::to_owned));
+    let loaded = loaded.iter().flat_map(|batch| texts(batch, 0)).flatten();
+    let mut names: BTreeSet<String> = loaded.chain(described).collect();
     names.insert(SPARK_CATALOG.to_owned());
     Ok(names.into_iter().map(|name| vec![Cell::Text(name)]).collect())
+}
+
+/// The catalog whose class this conf names; its options have longer keys.
+fn described_catalog(key: &str) -> Option<&str> {
+    let name = key.strip_prefix("spark.sql.catalog.")?;
+    (!name.is_empty() && !name.contains('.')).then_some(name)
 }
 
 /// The catalog that is asked about: where none is named, the session's own.
@@ -253,6 +260,7 @@ async fn schemas(session: &Session, catalog: &str, pattern: &Pattern) -> Result<
 async fn tables(session: &Session, wanted: &Wanted) -> Result<Vec<Table>, Failure> {
     let mut found: Vec<Table> = Vec::new();
     let mut own: BTreeSet<String> = BTreeSet::new();
+    let mut failed = None;
     for schema in schemas(session, &wanted.catalog, &wanted.schema).await? {
         let place = match schema.as_str() {
             GLOBAL_TEMP => GLOBAL_TEMP.to_owned(),
@@ -260,9 +268,15 @@ async fn tables(session: &Session, wanted: &Wanted) -> Result<Vec<Table>, Failur
         };
         let batches = match session.whole(&plan::catalog(&Ask::Tables(&place))).await {
             Ok(batches) => batches,
+            Err(failure) if failure.is_passing => return Err(failure),
             // It is dropped meanwhile, or there are no such views.
-            Err(failure) if !failure.is_passing => continue,
-            Err(failure) => return Err(failure),
+            Err(failure) if failure.is_of_what_is_gone() => continue,
+            // One database that cannot be read must not hide the others.
+            Err(failure) => {
+                tracing::debug!(session.id = %session.id, place, error = %failure, "tables cannot be listed");
+                failed = Some(failure);
+                continue;
+            }
         };
         for batch in &batches {
             let listed = tables_of(batch, &schema).into_iter();
@@ -272,7 +286,10 @@ async fn tables(session: &Session, wanted: &Wanted) -> Result<Vec<Table>, Failur
         }
         room(found.len())?;
     }
-    Ok(found)
+    match failed {
+        Some(failure) if found.is_empty() => Err(failure),
+        _ => Ok(found),
+    }
 }
 
 /// What a listing of a database has.
@@ -460,6 +477,20 @@ mod tests {
     fn names_lose_the_quotes_that_spark_shows() {
         for (shown, name) in [("a", "a"), ("`a-b`", "a-b"), ("`a``b`", "a`b")] {
             assert_eq!(unquoted(shown), name);
+        }
+    }
+
+    #[test]
+    fn catalogs_are_known_by_their_confs() {
+        // hs2#49
+        let cases = [
+            ("spark.sql.catalog.second", Some("second")),
+            ("spark.sql.catalog.second.url", None),
+            ("spark.sql.catalog.", None),
+            ("spark.sql.catalogImplementation", None),
+        ];
+        for (key, name) in cases {
+            assert_eq!(described_catalog(key), name, "{key}");
         }
     }
 }
