@@ -89,18 +89,14 @@ def say(commands):
     return {name: dict(line.split(": ", 1) for line in lines.splitlines()) for name, lines in said.items()}
 
 
-def test_i2_the_drivers_outlive_sparks_driver(berth, tmp_path):
+def test_i2_the_drivers_outlive_sparks_driver(berth, calm, tmp_path):
     """hs2#55, #56, #65, #66: SET, USE and a view between statements; a result of which half is held back, under a read"""
-    probe = Probe(berth.endpoints["hs2"], user="first")
-    assert probe.open(profile=CALM).status.statusCode == SUCCESS
-    probe.run("create database outlived")
-    probe.close_session()
-    probe.leave()
     gate = tmp_path / "gate"
     gate.write_text("shut")
     rows = f"""select id, repeat('x', 200) as pad from range(0, 150000, 1, 2) where id < 75000
         or (select max(value) from text.`{gate}`) = 'open' or reflect('java.lang.Thread', 'sleep', 600000L) is not null"""
-    commands = {which: ([*java(which), str(OUTLIVES), url(berth, which, PROFILE).removeprefix("jdbc:"), rows, "outlived"],) for which in BOTH}
+    urls = {which: url(berth, which, PROFILE).removeprefix("jdbc:") for which in BOTH}
+    commands = {which: ([*java(which), str(OUTLIVES), urls[which], rows, "crawled"],) for which in BOTH}
     said, rerun = outlive_their_driver(berth, commands, before_the_second=lambda: gate.write_text("open"))
     assert said == dict.fromkeys(BOTH, SAID)
     assert rerun == len(BOTH)
@@ -157,8 +153,8 @@ def test_what_applications_do(used, which):
 
 @pytest.fixture(scope="module")
 def crawled(berth, calm, classes):
-    programs = {which: [*java(which, classes), "berth.HiveCrawl", url(berth, which, CALM), "crawled"] for which in BOTH if "binary" in which}
-    return say(programs)
+    which = [f"{driver} binary" for driver in DRIVERS]
+    return say({each: [*java(each, classes), "berth.HiveCrawl", url(berth, each, CALM), "crawled"] for each in which})
 
 
 CRAWLED = {
