@@ -31,7 +31,7 @@ def berth(tmp_path_factory):
     flags = []
     for profile in (PROFILE, CALM):
         confs = second_catalog(tmp_path_factory.mktemp(profile) / "derby")
-        for setting in ("share=tenant", "warm=0", "master=local[16]", f"confs={confs}"):
+        for setting in ("share=tenant", "warm=0", "fast-jit=true", "master=local[16]", f"confs={confs}"):
             flags += ["--set", f"agent.profiles.{profile}.{setting}"]
     made = Up(tmp_path_factory.mktemp("berth"), "--warm", "0", *flags)
     yield made
