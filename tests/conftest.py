@@ -16,9 +16,17 @@ def local_jobs(tmp_path_factory):
     return tmp_path_factory.mktemp("local jobs")
 
 
+def second_catalog(directory):
+    """Confs of a catalog beside Spark's own: the database Derby, which PySpark brings, in this directory."""
+    catalog = "org.apache.spark.sql.execution.datasources.v2.jdbc.JDBCTableCatalog"
+    confs = {"": catalog, ".url": f"jdbc:derby:{directory};create=true", ".driver": "org.apache.derby.jdbc.EmbeddedDriver"}
+    return "{%s}" % ", ".join(f'"spark.sql.catalog.second{key}" = "{value}"' for key, value in confs.items())
+
+
 @pytest.fixture(scope="session")
 def up(tmp_path_factory, local_jobs):
-    sets = ("agent.unresponsive-seconds=10", "agent.profiles.together.share=tenant", "agent.profiles.together.warm=0",
+    sets = (f"agent.profiles.together.confs={second_catalog(tmp_path_factory.mktemp('second') / 'derby')}",
+            "agent.unresponsive-seconds=10", "agent.profiles.together.share=tenant", "agent.profiles.together.warm=0",
             f"broker.livy.local-dirs=[{json.dumps(str(local_jobs))}]")
     # The blank is meant: a data directory may have one, and its path goes into options of JVMs.
     flags = [part for each in sets for part in ("--set", each)]

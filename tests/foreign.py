@@ -84,10 +84,11 @@ def remote(up, user=None):
     return f"{up.url}/;{';'.join(parameters)}"
 
 
-def outlive_their_driver(up, commands):
+def outlive_their_driver(up, commands, before_the_second=None):
     """Runs the programs side by side to their ends; answers each with what it said.
 
-    `commands` has for each name a command and an environment. The second kill must interrupt a result of each.
+    `commands` has for each name a command and an environment. The second kill must interrupt a result of each; a
+    function that is called just before can see to what the next driver finds.
     """
     clients = {name: Foreign(*command) for name, command in commands.items()}
     try:
@@ -95,6 +96,8 @@ def outlive_their_driver(up, commands):
         kill_their_driver(up, len(clients))
         go_on(clients)
         meet(clients)
+        if before_the_second:
+            before_the_second()
         kill_their_driver(up, len(clients))
         rerun = up.metric(RERUN)
         go_on(clients)

@@ -127,9 +127,23 @@ def test_functions_and_types(probe):
 
 def test_catalogs(up, probe, database):
     """hs2#49: one more, and a session that begins in it"""
-    assert ["spark_catalog"] in rows(probe, "GetCatalogs")
+    assert rows(probe, "GetCatalogs") == [["second"], ["spark_catalog"]], "the second one is listed before its first use"
     schemas = [row[0] for row in rows(probe, "GetSchemas")]
     assert database in schemas and "global_temp" in schemas
     assert rows(probe, "GetSchemas", schemaName=f"{database[:-1]}_") == [[database, "spark_catalog"]]
     missing = probe.GetSchemas(ttypes.TGetSchemasReq(probe.session, catalogName="nowhere"))
     assert missing.status.statusCode != SUCCESS and "nowhere" in missing.status.errorMessage
+    other = Probe(up.endpoints["hs2"], user=f"m{uuid.uuid4().hex[:8]}")
+    assert other.open(conf={"use:catalog": "second", "use:database": "APP"}).status.statusCode == SUCCESS
+    assert other.rows(other.run("select current_catalog(), current_schema()")) == [["second", "APP"]]
+    other.run(f"create table second.APP.{database} (n int, t varchar(5))")
+    listed = rows(other, "GetTables", schemaName="APP", tableName=f"{database}%")
+    assert [row[:4] for row in listed] == [["second", "APP", database, "TABLE"]]
+    overlay = {"kyuubi.operation.set.current.catalog": "spark_catalog"}
+    assert other.execute("_SET_CATALOG", overlay=overlay).status.statusCode == SUCCESS
+    assert other.value("select current_catalog()") == "spark_catalog"
+    found = rows(other, "GetColumns", catalogName="second", schemaName="APP", tableName=database)
+    assert [(row[3], row[5]) for row in found] == [("n", "INT"), ("t", "STRING")]
+    other.run(f"drop table second.APP.{database}")
+    other.close_session()
+    other.leave()

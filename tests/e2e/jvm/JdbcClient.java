@@ -7,7 +7,7 @@ import java.util.Scanner;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** Spark's JDBC driver over Spark Connect. What it says and when it waits: tests/foreign.py. */
+/** JDBC drivers. What they say and when they wait: tests/foreign.py. A third argument is a database to go to. */
 public class JdbcClient {
     private static final Scanner IN = new Scanner(System.in);
 
@@ -16,7 +16,13 @@ public class JdbcClient {
                 Statement statement = connection.createStatement()) {
             statement.execute("set spark.sql.shuffle.partitions = 7");
             statement.execute("create temporary view v as select id from range(100)");
+            if (arguments.length > 2) {
+                statement.execute("use " + arguments[2]);
+            }
             pause("built");
+            if (arguments.length > 2 && !arguments[2].equals(only(statement, "select current_schema()", 1))) {
+                throw new IllegalStateException("the session is not in " + arguments[2]);
+            }
             String sum = only(statement, "select sum(id) from v", 1);
             System.out.println("state " + sum + " " + only(statement, "set spark.sql.shuffle.partitions", 2));
             System.out.println("error " + errorOf(statement));

@@ -249,6 +249,8 @@ impl Hs2 {
             if wants_progress && !state.is_settled() {
                 out.fields(10, |out| progress(out, &operation));
             }
+            // Spark does not say how many rows a statement changed. Hive's driver 4 takes a missing number for 0.
+            out.long(11, -1);
         })
     }
 

@@ -63,6 +63,12 @@ impl Failure {
         Self::new("57014", "the statement was canceled; its last rows are not there")
     }
 
+    /// True if the catalog has nothing of the name that was asked for.
+    pub(crate) fn is_of_what_is_gone(&self) -> bool {
+        // A table or view; a database, function or catalog.
+        matches!(self.sql_state.as_str(), "42P01" | "42704")
+    }
+
     /// The caller has no such session.
     pub(crate) fn no_session(id: Uuid) -> Self {
         let text = format!("Invalid SessionHandle [{id}]: it was closed, or was never opened by this user");

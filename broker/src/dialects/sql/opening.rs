@@ -171,10 +171,7 @@ impl Opening {
 
     /// The statements that bring a new session to where it begins.
     pub(crate) fn statements(&self) -> Vec<String> {
-        let catalog = self
-            .catalog
-            .iter()
-            .map(|name| format!("SET CATALOG {}", quoted(name)));
+        let catalog = self.catalog.iter().map(|name| set_catalog(name));
         // Sessions begin in it, and it may be missing.
         let database = self.database.iter().filter(|name| *name != "default");
         let database = database.map(|name| format!("USE {}", quoted(name)));
@@ -185,6 +182,12 @@ impl Opening {
 /// An identifier in backquotes.
 pub(crate) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
+}
+
+/// The statement that goes to a catalog. Its name is a text: Spark 4.3 takes an identifier there for a column.
+fn set_catalog(name: &str) -> String {
+    let escaped = name.replace('\\', "\\\\").replace('\'', "\\'");
+    format!("SET CATALOG '{escaped}'")
 }
 
 /// A statement to run.
@@ -212,7 +215,7 @@ pub(crate) fn statement(text: &str, overlay: &[(String, String)]) -> Result<Aske
     for (key, value) in overlay {
         match key.as_str() {
             "kyuubi.operation.language" if !value.eq_ignore_ascii_case("SQL") => return Err(language(value)),
-            "kyuubi.operation.set.current.catalog" => *statement = format!("SET CATALOG {}", quoted(value)),
+            "kyuubi.operation.set.current.catalog" => *statement = set_catalog(value),
             "kyuubi.operation.get.current.catalog" => "SELECT current_catalog()".clone_into(statement),
             "kyuubi.operation.set.current.database" => *statement = format!("USE {}", quoted(value)),
             "kyuubi.operation.get.current.database" => "SELECT current_database()".clone_into(statement),
@@ -367,7 +370,7 @@ mod tests {
             (&[("use:database", "a`b")], &["USE `a``b`"]),
             (
                 &[("use:database", "d"), ("use:catalog", "c")],
-                &["SET CATALOG `c`", "USE `d`"],
+                &["SET CATALOG 'c'", "USE `d`"],
             ),
         ];
         for (pairs, statements) in cases {
@@ -424,7 +427,12 @@ mod tests {
     fn statements_that_a_driver_makes_up_become_sql() {
         let overlay = |key: &str, value: &str| [(key.to_owned(), value.to_owned())];
         let cases = [
-            ("kyuubi.operation.set.current.catalog", "c", "SET CATALOG `c`"),
+            ("kyuubi.operation.set.current.catalog", "c", "SET CATALOG 'c'"),
+            (
+                "kyuubi.operation.set.current.catalog",
+                r"c' \",
+                r"SET CATALOG 'c\' \\'",
+            ),
             (
                 "kyuubi.operation.get.current.catalog",
                 "",
