@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `opening` | what a client asks for when it opens a session |
 //! | `session`, `operation` | their lives |
+//! | `directory` | sessions that any broker serves |
 //! | `cursor` | rows, pulled as they are fetched |
 //! | `place` | which broker an operation runs at |
 //! | `plan` | requests and answers of Spark Connect |
@@ -15,6 +16,7 @@
 //! | `failure`, `log` | what a client is told |
 
 pub(crate) mod cursor;
+pub(crate) mod directory;
 pub(crate) mod failure;
 mod log;
 pub(crate) mod metadata;
@@ -293,9 +295,11 @@ impl Engine {
     }
 
     /// The sessions here that other brokers may serve, too, and that nobody has used here for so long.
-    pub(crate) fn shared(&self, quiet: Duration) -> Vec<Uuid> {
+    pub(crate) fn shared(&self, dialect: Dialect, quiet: Duration) -> Vec<Uuid> {
         let sessions = self.lock();
-        let is_wanted = |session: &&Arc<Session>| session.is_shared() && session.idle() >= quiet;
+        let is_wanted = |session: &&Arc<Session>| {
+            session.is_shared() && session.dialect == dialect && session.idle() >= quiet
+        };
         let shared = sessions.values().filter(is_wanted);
         shared.map(|session| session.id).collect()
     }

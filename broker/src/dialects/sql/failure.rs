@@ -37,6 +37,14 @@ impl Failure {
         Self::new("HY000", text)
     }
 
+    /// What was asked for cannot be done just now.
+    pub(crate) fn passing(text: impl Into<String>) -> Self {
+        Self {
+            is_passing: true,
+            ..Self::new("08S01", text)
+        }
+    }
+
     /// The caller has no such session.
     pub(crate) fn no_session(id: Uuid) -> Self {
         let text = format!("Invalid SessionHandle [{id}]: it was closed, or was never opened by this user");
