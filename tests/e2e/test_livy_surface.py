@@ -104,7 +104,7 @@ def test_a_session_ends_with_its_ttl(up):
     """Whatever it does."""
     up.wait_warm()
     call = Caller(up)
-    session = LivySession(up.endpoints["livy"], ttl="60s").wait_idle()
+    session = LivySession(up.endpoints["livy"], ttl="30s").wait_idle()
     session.submit("import time; time.sleep(600)")
     wait_until(lambda: call("GET", f"/sessions/{session.id}")[0] == 404, 120, "the session does not end")
 
