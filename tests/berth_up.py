@@ -12,14 +12,14 @@ from pathlib import Path
 class Up:
     """`berth up` on a data directory."""
 
-    def __init__(self, data: Path, *flags: str, scheme="http", env=None):
-        self.data, self.scheme, self.env = data, scheme, {**os.environ, **(env or {})}
+    def __init__(self, data: Path, *flags: str, scheme="http", env=None, prefix=()):
+        self.data, self.scheme, self.env, self.prefix = data, scheme, {**os.environ, **(env or {})}, list(prefix)
         self.log = data / "up.log"
         data.mkdir(parents=True, exist_ok=True)
         self.endpoints_file = data / "endpoints.json"
         self.endpoints_file.unlink(missing_ok=True)
         ports = [part for name in ("connect", "livy", "kyuubi", "hs2", "hs2-http", "admin", "agent") for part in (f"--{name}", "127.0.0.1:0")]
-        command = [os.environ["BERTH_BIN"], "up", "--data-dir", str(data), *ports, *flags]
+        command = [*self.prefix, os.environ["BERTH_BIN"], "up", "--data-dir", str(data), *ports, *flags]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         wait_until(self._announced, 60, f"berth up does not start, see {self.log}")

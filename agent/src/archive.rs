@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::config::{AgentConfig, ProfileConfig};
 use crate::driver::launch::{command, confs, random_token};
 use crate::driver::preflight::Installation;
+use crate::driver::scratch::Scratch;
 use crate::drivers::Drivers;
 use crate::files::{Durable, private_directory, replace};
 use crate::process::{self, MARK};
@@ -75,6 +76,7 @@ pub(crate) async fn build(drivers: Arc<Drivers>) {
         () = draining.draining() => Ok(Ok(false)),
     };
     process::sweep(id);
+    scratch_of(drivers.config(), id).remove();
     drivers.release_aside(id);
     match trained {
         Ok(Ok(true)) => {
@@ -99,6 +101,14 @@ async fn calm(drivers: &Drivers) {
     tokio::time::sleep(CALM).await;
 }
 
+fn training_directory(config: &AgentConfig) -> PathBuf {
+    config.state_dir.join("class-training")
+}
+
+fn scratch_of(config: &AgentConfig, id: DriverId) -> Scratch {
+    Scratch::of(&config.state_dir, &training_directory(config), id)
+}
+
 /// Runs a short-lived driver whose JVM writes the archive when it exits.
 async fn train(drivers: &Drivers, name: &ProfileName, id: DriverId) -> std::io::Result<bool> {
     let config = drivers.config();
@@ -106,9 +116,9 @@ async fn train(drivers: &Drivers, name: &ProfileName, id: DriverId) -> std::io::
         return Ok(false);
     };
     let archive = drivers.archive().path.clone();
-    let directory = config.state_dir.join("class-training");
-    let scratch = directory.join("local");
-    private_directory(&scratch)?;
+    let directory = training_directory(config);
+    let scratch = scratch_of(config, id);
+    scratch.make()?;
     private_directory(&config.class_archives())?;
     // Other agents may train for the same place.
     let partial = archive.with_extension(format!("{id}.partial"));
@@ -122,7 +132,8 @@ async fn train(drivers: &Drivers, name: &ProfileName, id: DriverId) -> std::io::
     let settings = directory.join("settings.json");
     let content = json!({ "token": token, "confs": confs });
     replace(&settings, content.to_string().as_bytes(), Durable::Process)?;
-    let status = command(config, &node.host, &settings, &directory.join("training.log"))?
+    let log = directory.join("training.log");
+    let status = command(config, &node.host, &settings, &log, &scratch.temporary)?
         .arg("training")
         .current_dir(&directory)
         .env(MARK, id.to_string())
@@ -134,7 +145,7 @@ async fn train(drivers: &Drivers, name: &ProfileName, id: DriverId) -> std::io::
         let _absent = std::fs::remove_file(&partial);
         return Err(std::io::Error::other(format!(
             "the training driver ended with {status}, see {}",
-            directory.join("training.log").display()
+            log.display()
         )));
     }
     std::fs::rename(&partial, &archive)?;

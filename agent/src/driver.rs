@@ -5,6 +5,7 @@ pub(crate) mod launch;
 pub(crate) mod preflight;
 pub(crate) mod probe;
 pub(crate) mod saved;
+pub(crate) mod scratch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::control::frames::{Answer, ToHost};
 use crate::process::{self, Process};
+use scratch::Scratch;
 
 /// Calls of one driver that wait for their answer at once.
 const MAX_CALLS: usize = 64;
@@ -87,6 +89,7 @@ pub(crate) struct Driver {
     pub(crate) secret: String,
     pub(crate) started_at: u64,
     pub(crate) directory: PathBuf,
+    pub(crate) scratch: Scratch,
     pub(crate) phase: watch::Sender<Phase>,
     /// When something last passed through a tunnel, in milliseconds of the boot clock.
     used_at: AtomicU64,
@@ -240,7 +243,7 @@ impl Driver {
 
     /// Where files for its session are put. They go with its scratch files.
     pub(crate) fn resources(&self) -> PathBuf {
-        self.directory.join("local").join("resources")
+        self.scratch.local.join("resources")
     }
 
     /// Kills the host, its JVM and every other process of the driver.
@@ -284,9 +287,7 @@ impl Driver {
     /// Removes what only a running driver needs; the log stays for a while.
     pub(crate) fn clean_up(&self) {
         saved::forget(&self.directory);
-        if let Err(error) = std::fs::remove_dir_all(self.directory.join("local")) {
-            tracing::debug!(driver.id = %self.id, %error, "scratch files stay");
-        }
+        self.scratch.remove();
     }
 }
 

@@ -16,7 +16,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::config::{AgentConfig, Catalog};
-use crate::driver::launch::command;
+use crate::driver::launch::{command, keep_temporary};
+use crate::driver::scratch::Scratch;
 use crate::files::{Durable, private_directory, replace};
 use crate::process::{self, MARK, Process};
 use crate::words::word;
@@ -42,6 +43,7 @@ pub(crate) struct Metastore {
     config: AgentConfig,
     host: PathBuf,
     directory: PathBuf,
+    scratch: Scratch,
     port: u16,
     running: Mutex<Option<Saved>>,
 }
@@ -64,6 +66,7 @@ impl Metastore {
             host: host.to_owned(),
             port: choose_port(&directory.join("port"), running.is_some())?,
             running: Mutex::new(running),
+            scratch: Scratch::of(&config.state_dir, &directory, "metastore"),
             directory,
         });
         let kept = Arc::clone(&metastore);
@@ -98,6 +101,7 @@ impl Metastore {
         if let Some(saved) = running {
             kill(saved).await;
         }
+        self.scratch.remove();
         // Absent if it never ran.
         let _absent = std::fs::remove_file(self.directory.join("process.json"));
     }
@@ -146,7 +150,11 @@ impl Metastore {
             _ => {}
         }
         let mark = DriverId::new(Uuid::new_v4());
-        let child = command(&self.config, &self.host, &settings, &self.log())?
+        // Those of the run before, which nothing of is left.
+        self.scratch.remove();
+        self.scratch.make()?;
+        let temporary = &self.scratch.temporary;
+        let child = command(&self.config, &self.host, &settings, &self.log(), temporary)?
             .arg("metastore")
             .current_dir(&self.directory)
             .env(MARK, mark.to_string())
@@ -167,12 +175,13 @@ impl Metastore {
         let directory = self.directory.display();
         let home = word(&format!("-Dderby.system.home={directory}"));
         let log = word(&format!("-Dderby.stream.error.file={directory}/derby.log"));
+        let temporary = keep_temporary(&self.scratch.temporary);
         json!({
             "port": self.port,
             "port_file": self.directory.join("listening"),
             "confs": {
                 "spark.driver.memory": "384m",
-                "spark.driver.extraJavaOptions": format!("{home} {log}"),
+                "spark.driver.extraJavaOptions": format!("{temporary} {home} {log}"),
             },
             "hive": {
                 "javax.jdo.option.ConnectionURL": format!("jdbc:derby:;databaseName={directory}/db;create=true"),

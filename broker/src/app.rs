@@ -3,6 +3,7 @@
 mod identity;
 mod limit;
 mod record;
+mod secret;
 mod sessions_watch;
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use berth_core::ids::BrokerId;
 use berth_proto::DESCRIPTORS;
 use berth_proto::v1::berth_server::BerthServer;
 use berth_runtime::admin::Probe;
-use berth_runtime::auth::Authenticator;
+use berth_runtime::auth::{AuthenticateLayer, Authenticator, Cookies};
 use berth_runtime::tasks::{Shutdown, Tasks};
 use berth_store::blobs::Blobs;
 use berth_store::lease::Keeper;
@@ -53,6 +54,7 @@ pub struct Broker {
     hs2: Arc<Hs2>,
     kyuubi: Arc<Kyuubi>,
     calls: Calls,
+    cookies: Cookies,
 }
 
 impl Broker {
@@ -154,16 +156,18 @@ impl Broker {
         );
         let engine = Engine::new(Arc::clone(&connect), config.sql.clone(), tasks.clone(), place);
         let native = Native::new(Arc::clone(&store), fleet, ledger, sessions);
+        let cookies = secret::cookies(&store).await?;
+        let peers = Peers::new(Arc::clone(tls), tasks.clone());
         let kyuubi = Kyuubi::new(
             (Arc::clone(&engine), kyuubi_batches),
             Arc::clone(&store),
             Arc::new(native.clone()),
             config.kyuubi.clone(),
             config.hs2.spark_version.clone(),
-            Peers::new(Arc::clone(tls), tasks.clone()),
+            peers.clone(),
             &tasks,
         );
-        let hs2 = Hs2::new(engine, config.hs2.clone());
+        let hs2 = Hs2::new(engine, Arc::clone(&store), config.hs2.clone(), peers, &tasks);
         let livy = livy::router(Arc::new(desk), batches)
             .layer(middleware::from_fn(identity::livy))
             .layer(middleware::from_fn_with_state(calls.clone(), limit::livy));
@@ -180,6 +184,7 @@ impl Broker {
             hs2,
             kyuubi,
             calls,
+            cookies,
         })
     }
 
@@ -200,10 +205,19 @@ impl Broker {
         kyuubi::router(Arc::clone(&self.kyuubi), authenticator).layer(calls)
     }
 
-    /// What is served over HTTP on the ports of HiveServer2's protocol.
-    pub fn hs2_routes(&self) -> Router {
+    /// What is served over HTTP on the ports of HiveServer2's protocol. It asks its callers who they are itself: who
+    /// has logged in once gets a cookie, which does not leave TLS where there `is_secure` is true.
+    pub fn hs2_routes(
+        &self,
+        authenticator: Authenticator,
+        listener: &'static str,
+        is_secure: bool,
+    ) -> Router {
         let calls = middleware::from_fn_with_state(self.calls.clone(), limit::hs2);
-        hs2::router(Arc::clone(&self.hs2)).layer(calls)
+        let routes = hs2::router(Arc::clone(&self.hs2))
+            .layer(calls)
+            .layer(AuthenticateLayer::new(authenticator.clone(), listener));
+        hs2::remembering(&self.hs2, routes, self.cookies.clone(), authenticator, is_secure)
     }
 
     /// What is spoken on the port of HiveServer2's protocol by connections that are not HTTP.

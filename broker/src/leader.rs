@@ -25,9 +25,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::config::BrokerConfig;
-use crate::dialects::kyuubi;
 use crate::dialects::livy::batches::desk::Batches;
 use crate::dialects::livy::directory::{Directory, Resource};
+use crate::dialects::sql;
 use crate::fleet::{Fleet, Loss};
 use crate::sessions::Sessions;
 
@@ -187,7 +187,7 @@ impl Leader {
         });
     }
 
-    /// Removes numbers of Livy's sessions and batches that could not be started, and Kyuubi's handles of what is over.
+    /// Removes numbers of Livy's sessions and batches that could not be started, and handles of what is over.
     fn sweep_numbers(self: &Arc<Self>) {
         let leader = Arc::clone(self);
         let before = unix_millis().saturating_sub(self.patience.closed_millis);
@@ -198,9 +198,11 @@ impl Leader {
                     tracing::warn!(%error, ?resource, "what never started is not forgotten");
                 }
             }
-            let handles = kyuubi::directory::Directory::new(leader.store.clone());
-            if let Err(error) = handles.forget_over(before).await {
-                tracing::warn!(%error, "handles of what is over are not forgotten");
+            for dialect in [Dialect::Kyuubi, Dialect::Hs2] {
+                let handles = sql::directory::Directory::of(leader.store.clone(), dialect);
+                if let Err(error) = handles.forget_over(before).await {
+                    tracing::warn!(%error, ?dialect, "handles of what is over are not forgotten");
+                }
             }
         });
     }

@@ -18,6 +18,8 @@ pub const USAGE: &str = "usage/";
 pub const LINEAGE: &str = "lineage/";
 /// Prefix of what is remembered of operations, `operations/<session>/<operation>`. No lease.
 pub const OPERATIONS: &str = "operations/";
+/// The [`crate::record::SecretRecord`] that brokers sign cookies with. No lease. Written once.
+pub const COOKIES: &str = "secrets/cookies";
 /// The leader's election key. Lease: the leader's. Its create revision is the fencing token of leader duties.
 pub const LEADER: &str = "leader";
 

@@ -357,6 +357,22 @@ pub struct BrokerRecord {
 }
 record!(BrokerRecord);
 
+/// A secret that all brokers share, made by the first of them.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRecord {
+    /// Format number.
+    pub format: u16,
+    /// Random bytes, in hexadecimal.
+    pub secret: String,
+}
+record!(SecretRecord);
+
+impl std::fmt::Debug for SecretRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretRecord").finish_non_exhaustive()
+    }
+}
+
 /// What a tenant uses now. Changed only in the transaction that opens or closes a session (I5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageRecord {

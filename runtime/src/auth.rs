@@ -3,6 +3,7 @@
 //! With tokens, a request shows one as `Authorization: Bearer <token>` or as the password of Basic authentication.
 //! Without, on loopback, callers are believed: the user is the one that Basic authentication names, or nobody.
 
+mod cookie;
 mod layer;
 mod tokens;
 
@@ -12,6 +13,7 @@ use base64::Engine as _;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+pub use cookie::Cookies;
 pub use layer::{Authenticate, AuthenticateLayer};
 pub use tokens::{Tokens, TokensError};
 
@@ -96,6 +98,15 @@ impl Authenticator {
             (Self::Tokens(tokens), Shown::Token(token)) => tokens.find(&token),
             (Self::Tokens(_), Shown::Nothing | Shown::Unreadable) => None,
         }
+    }
+}
+
+/// The token that the caller of a request shows, whether it is good or not.
+pub fn shown_token(headers: &HeaderMap) -> Option<String> {
+    match shown(headers) {
+        Shown::Token(token) => Some(token),
+        Shown::Named { password, .. } => Some(password),
+        Shown::Nothing | Shown::Unreadable => None,
     }
 }
 

@@ -124,7 +124,9 @@ pub(super) fn serve(name: &'static str, listener: TcpListener, routes: Router, l
 
 /// Serves Kyuubi's REST API, which tells in its own words whom it does not know.
 pub(super) fn serve_kyuubi(listener: TcpListener, broker: &Broker, locks: &Locks, tasks: &Tasks) {
-    let routes = broker.kyuubi_routes(locks.authenticator.clone());
+    let rest = broker.kyuubi_routes(locks.authenticator.clone());
+    // Where other brokers pass calls on to.
+    let routes = hs2_over_http("kyuubi", broker, locks).fallback_service(rest);
     match &locks.tls {
         Some(tls) => listen::serve_tls("kyuubi", listener, tls, routes, tasks),
         None => listen::serve("kyuubi", listener, routes, tasks),
@@ -138,12 +140,19 @@ pub(super) fn serve_hs2(
     locks: &Locks,
     tasks: &Tasks,
 ) {
-    let layer = AuthenticateLayer::new(locks.authenticator.clone(), "hs2");
     let rest = broker.kyuubi_routes(locks.authenticator.clone());
-    let routes = broker.hs2_routes().layer(layer).fallback_service(rest);
+    let routes = hs2_over_http("hs2", broker, locks).fallback_service(rest);
     let door = broker.hs2_door(locks.authenticator.clone());
     listen::serve_mixed("hs2", any, locks.tls.as_deref(), routes, door, tasks);
-    serve("hs2-http", http, broker.hs2_routes(), locks, tasks);
+    let routes = hs2_over_http("hs2-http", broker, locks);
+    match &locks.tls {
+        Some(tls) => listen::serve_tls("hs2-http", http, tls, routes, tasks),
+        None => listen::serve("hs2-http", http, routes, tasks),
+    }
+}
+
+fn hs2_over_http(listener: &'static str, broker: &Broker, locks: &Locks) -> Router {
+    broker.hs2_routes(locks.authenticator.clone(), listener, locks.tls.is_some())
 }
 
 /// Says where everything is: to people, and in `endpoints.json` below the data directory of a whole Berth.

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from berth_up import Up
+from berth_up import Up, wait_until
 from hive_probe import ERROR, SUCCESS, Probe, ttypes
 
 ANN, BOB, OPS = "ann-token-0123456789", "bob-token-0123456789", "ops-token-0123456789"
@@ -29,7 +29,7 @@ def guarded(tmp_path_factory):
     flags = [part for key, value in sets.items() for part in ("--set", f"{key}={value}")]
     env = {"BERTH_TOKEN": OPS, "BERTH_CA": str(certs / "ca.pem")}
     berth = Up(directory / "data", "--warm", "1", *flags, scheme="https", env=env)
-    berth.ca = str(certs / "ca.pem")
+    berth.ca, berth.tokens = str(certs / "ca.pem"), tokens
     yield berth
     berth.stop()
 
@@ -126,3 +126,48 @@ def test_i7_hiveserver2_asks_for_tokens_whatever_way_a_client_logs_in(guarded):
     ann.close_session()
     ann.leave()
     bare.leave()
+
+
+def test_i7_a_cookie_stands_for_a_login_while_its_token_is_there(guarded):
+    """hs2#10: over HTTP; what is tampered with, too old or of a token that has gone is asked for credentials"""
+    web, token = guarded.endpoints["hs2-http"], "eve-token-0123456789"
+    guarded.tokens.write_text(guarded.tokens.read_text() + f"{token} eve science\n")
+    login = {"Authorization": "Basic " + base64.b64encode(f"eve:{token}".encode()).decode()}
+
+    def probe(**headers):
+        return Probe(web, "http", ca=guarded.ca, headers=headers)
+
+    def status(**headers):
+        made = probe(**headers)
+        try:
+            made.GetCatalogs(ttypes.TGetCatalogsReq(eve.session))
+        except Exception:
+            assert made.transport.code != 200
+        return made.transport.code
+
+    eve = probe(**login)
+
+    def known():
+        try:
+            return eve.open(profile="default").status.statusCode == SUCCESS
+        except Exception:
+            assert eve.transport.code == 401
+            return False
+
+    wait_until(known, 60, "the new token is not read")
+    cookie = eve.transport.headers["Set-Cookie"]
+    # Python's client sends back the whole line.
+    with_cookie = probe(Cookie=cookie)
+    with_cookie.session = eve.session
+    assert with_cookie.value("select 1") == 1
+    assert status(Cookie=cookie) == 200
+    name, value = cookie.split(";")[0].split("=", 1)
+    for worthless in (value[:-2] + ("AA" if value[-2:] != "AA" else "BB"), "x", value.replace(value.split(".")[1], "1")):
+        assert status(Cookie=f"{name}={worthless}") == 401
+        assert status(Cookie=f"{name}={worthless}", **login) == 200
+    # Whoever shows credentials is judged by them.
+    assert status(Cookie=cookie, Authorization="Bearer wrong-token-0123456789") == 401
+    eve.close_session()
+
+    guarded.tokens.write_text(guarded.tokens.read_text().replace(token, "eve-token-9876543210"))
+    wait_until(lambda: status(Cookie=cookie) == 401, 60, "a cookie outlives its token")

@@ -2,14 +2,20 @@
 
 import base64
 import contextlib
+import gzip
 import http.client
+import io
 import struct
 import threading
+import urllib.error
+import urllib.request
 
 import pytest
 from berth_up import wait_until
 from hive_probe import ERROR, SUCCESS, Probe, plain_socket, sasl_login, ttypes
+from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.Thrift import TApplicationException
+from thrift.transport.TTransport import TTransportBase
 
 pytestmark = pytest.mark.usefixtures("together")
 SLOW = "select count(*) as n from range(1000000000000) where hash(id) = 7"
@@ -304,6 +310,47 @@ def test_sessions_end_with_their_connection_or_not(up, address, user):
         second.session = first.session
         assert second.value("select 1") == 1
         assert second.close_session().statusCode == SUCCESS
+
+
+class Zipped(TTransportBase):
+    """One call a request, as Java's clients send them: compressed, and glad of compressed answers."""
+
+    def __init__(self, address, user):
+        login = base64.b64encode(f"{user}:x".encode()).decode()
+        self.url, self.data = f"http://{address}/cliservice", b""
+        self.headers = {"Authorization": f"Basic {login}", "Content-Encoding": "gzip", "Accept-Encoding": "gzip"}
+        self.zipped = 0
+
+    def write(self, data):
+        self.data += data
+
+    def flush(self):
+        data, self.data = self.data, b""
+        request = urllib.request.Request(self.url, gzip.compress(data), self.headers)
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            text = answer.read()
+            if answer.headers["Content-Encoding"] == "gzip":
+                text, self.zipped = gzip.decompress(text), self.zipped + 1
+        self.answer = io.BytesIO(text)
+
+    def read(self, size):
+        return self.answer.read(size)
+
+
+def test_bodies_may_be_compressed(up, user):
+    """Both ways over HTTP; small answers are sent as they are, and the limit is that of what comes out."""
+    zipped = Zipped(up.endpoints["hs2-http"], user)
+    probe = Probe(up.endpoints["hs2-http"], "http")
+    probe._iprot = probe._oprot = TBinaryProtocol(zipped)
+    assert probe.open().status.statusCode == SUCCESS
+    operation = probe.run("select id from range(5000)")
+    assert zipped.zipped == 0
+    assert [number for (number,) in probe.rows(operation, rows=5000)] == list(range(5000))
+    assert zipped.zipped == 1
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        probe.execute(" " * (101 << 20))
+    assert raised.value.code == 413
+    assert probe.close_session().statusCode == SUCCESS
 
 
 def test_what_is_no_call_over_http(up):

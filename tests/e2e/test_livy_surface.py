@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import urllib.error
+import urllib.request
 from types import SimpleNamespace
 
 import pytest
@@ -103,7 +104,7 @@ def test_a_session_ends_with_its_ttl(up):
     """Whatever it does."""
     up.wait_warm()
     call = Caller(up)
-    session = LivySession(up.endpoints["livy"], ttl="60s").wait_idle()
+    session = LivySession(up.endpoints["livy"], ttl="30s").wait_idle()
     session.submit("import time; time.sleep(600)")
     wait_until(lambda: call("GET", f"/sessions/{session.id}")[0] == 404, 120, "the session does not end")
 
@@ -223,6 +224,27 @@ def test_a_recovery_is_told(up, livy, tmp_path):
     status, headers, page = call("GET", f"/ui/session/{livy.id}")
     assert status == 200 and "script" not in headers["Content-Security-Policy"]
     assert lost in page and "x + 1" in page
+
+
+def test_sparks_pages_are_told_where_the_profile_has_them(up):
+    """livy#53: of the driver that the session has, on its node; the next driver has others"""
+    call, shown = Caller(up), {}
+    livy = LivySession(up.endpoints["livy"], conf={"spark.berth.profile": "shown"}).wait_idle()
+
+    def pages():
+        told = call("GET", f"/sessions/{livy.id}")[2]
+        url = told["appInfo"]["sparkUiUrl"]
+        with urllib.request.urlopen(f"{url}/api/v1/applications", timeout=30) as answer:
+            (application,) = json.load(answer)
+        assert application["id"] == told["appId"] and told["appInfo"]["driverLogUrl"] is None
+        shown[told["appId"]] = url
+
+    pages()
+    up.kill_driver(dialect="livy", client_id=str(livy.id))
+    assert livy.run("1 + 1") == "2"
+    pages()
+    assert len(shown) == 2
+    livy.close()
 
 
 def test_the_pages_are_where_livys_are(up, livy):

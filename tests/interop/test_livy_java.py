@@ -1,6 +1,7 @@
 """Livy's own Java client, whose jobs are Java objects. Cases: spec of Livy."""
 
 import os
+import re
 import subprocess
 import threading
 import zipfile
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pyspark
 import pytest
+from berth_cluster import BROKER_CONFIG
 from berth_up import Up, wait_until
+from haproxy import HaProxy
 from livy_client import LivySession
 
 LIVY = sorted((Path(os.environ["BERTH_CLIENTS"]) / "livy").glob("*.jar"))
@@ -84,6 +87,40 @@ def test_i3_the_java_client_is_told_of_a_driver_that_is_killed(old, client):
     (listed,) = session.call("GET", "")["sessions"]
     kill = lambda: old.kill_driver(dialect="livy", client_id=str(listed["id"]))  # noqa: E731
     assert run("lose", f"{url}/sessions/{listed['id']}", when="running", then=kill) == ["running", "lost true", "sum 10"]
+
+
+@pytest.fixture
+def pair(cluster, tmp_path):
+    """Two more brokers of the cluster, which show sessions as Livy 0.7 did, behind HAProxy."""
+    config = BROKER_CONFIG + 'livy.session-fields = "0.7"\n'
+    brokers = [cluster.process(f"old-{n}", "broker", config).start() for n in range(2)]
+    for broker in brokers:
+        broker.wait_for("is up")
+    found = [re.search(r"Livy +http://(.+):(\d+)", broker.said()).groups() for broker in brokers]
+    balancer = HaProxy(tmp_path, found).start()
+    yield brokers, f"http://{balancer.address}"
+    balancer.end()
+    for broker in brokers:
+        broker.end()
+
+
+@pytest.mark.parametrize("broker", [0, 1])
+def test_i2_the_java_client_does_not_notice_that_a_broker_is_killed(cluster, pair, client, tmp_path, broker):
+    """livy#113, #118, #123: killed while the client asks for a job; its connection was to one of the two"""
+    (brokers, url), (jar, run) = pair, client
+    cluster.wait_warm()
+    run("create", url, *LIVY, jar)
+    session = LivySession.__new__(LivySession)
+    session.base = f"{url}/sessions"
+    (listed,) = session.call("GET", "")["sessions"]
+    gate = tmp_path / "gate"
+
+    def kill():
+        brokers[broker].kill()
+        gate.touch()
+
+    said = run("held", f"{url}/sessions/{listed['id']}", gate, when="running", then=kill)
+    assert said == ["running", "held 42", "sum 10"]
 
 
 def test_a_driver_without_livys_jars_says_what_is_missing(old):

@@ -20,9 +20,9 @@ PASSING = ("socket", "subprocess", "os", "shutil", "tempfile", "contextlib", "io
 
 
 class Observer:
-    def __init__(self, scratch):
-        """Watches all threads but those of this program. Files below `scratch` are Spark's own."""
-        self.scratch = os.path.realpath(scratch) + os.sep
+    def __init__(self, *own):
+        """Watches all threads but those of this program. Files below `own` are gone with the driver anyway."""
+        self.own = tuple(os.path.realpath(each) + os.sep for each in own)
         self.own_threads = set()
         self.seen = None
         self.inside = threading.local()
@@ -68,7 +68,7 @@ class Observer:
         if isinstance(path, int):
             return None
         real = os.path.realpath(os.fsdecode(path))
-        ours = (real + os.sep).startswith(self.scratch) or real == os.devnull
+        ours = (real + os.sep).startswith(self.own) or real == os.devnull
         return None if ours else f"file:{real}"
 
     def _socket(self, address):

@@ -56,7 +56,7 @@ class Runner:
         self.window = False
         self.side = queue.SimpleQueue()
         self.allowed = queue.SimpleQueue()
-        self.observer = effects.Observer(settings["scratch"])
+        self.observer = effects.Observer(settings["scratch"], settings["temporary"])
         self.context = self.shells = self.commands = self.resources = self.jobs = None
 
     def start(self):

@@ -27,7 +27,7 @@ class Driver:
             "spark.sql.warehouse.dir": str(directory / "warehouse"),
         }
         settings = directory / "settings.json"
-        settings.write_text(json.dumps({"confs": confs, "scratch": str(scratch), "warm_up": 0, "token": "t"}))
+        settings.write_text(json.dumps({"confs": confs, "scratch": str(scratch), "temporary": str(directory), "warm_up": 0, "token": "t"}))
         self.link, theirs = socket.socketpair()
         command = [sys.executable, str(HOST), str(settings), "runner", str(theirs.fileno()), str(os.getpid())]
         with open(directory / "driver.log", "wb") as log:

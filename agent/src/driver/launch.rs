@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
+use super::scratch::Scratch;
 use super::{Driver, Phase, Wire, batch};
 use crate::config::{AgentConfig, ProfileConfig};
 use crate::files::{Durable, private_directory, replace};
@@ -171,8 +172,8 @@ impl Plan<'_> {
     /// Starts the host. The caller waits for the child.
     pub(crate) fn launch(&self, config: &AgentConfig) -> Result<(Driver, Child)> {
         let directory = config.state_dir.join("drivers").join(self.id.to_string());
-        let scratch = directory.join("local");
-        private_directory(&scratch)?;
+        let scratch = Scratch::of(&config.state_dir, &directory, self.id);
+        scratch.make()?;
         let (token, secret) = (random_token(), random_token());
         let settings = json!({
             "driver": self.id,
@@ -181,14 +182,16 @@ impl Plan<'_> {
             "socket": config.state_dir.join("control.sock"),
             "fence_deadline_millis": u64::try_from(self.fence.as_millis()).unwrap_or(u64::MAX),
             "warm_up": self.purpose.warm_up_sessions(self.profile),
-            "scratch": scratch,
+            "scratch": scratch.local,
+            "temporary": scratch.temporary,
             "role": self.purpose.role(),
             "log": directory.join("driver.log"),
             "confs": self.confs(config, &scratch, &token),
         });
         let path = directory.join("settings.json");
         replace(&path, settings.to_string().as_bytes(), Durable::Process)?;
-        let child = command(config, &self.node.host, &path, &directory.join("driver.log"))?
+        let log = directory.join("driver.log");
+        let child = command(config, &self.node.host, &path, &log, &scratch.temporary)?
             .current_dir(&directory)
             .env(MARK, self.id.to_string())
             .spawn()?;
@@ -203,6 +206,7 @@ impl Plan<'_> {
             secret,
             started_at: unix_millis(),
             directory,
+            scratch,
             phase,
             used_at: super::used_now(),
             called_at: super::used_now(),
@@ -211,7 +215,7 @@ impl Plan<'_> {
         Ok((driver, child))
     }
 
-    fn confs(&self, config: &AgentConfig, scratch: &Path, token: &str) -> BTreeMap<String, String> {
+    fn confs(&self, config: &AgentConfig, scratch: &Scratch, token: &str) -> BTreeMap<String, String> {
         let (profile, given) = (self.profile, self.static_confs);
         let confs = confs(config, profile, given, self.node, scratch, token, self.id);
         match self.purpose {
@@ -221,8 +225,14 @@ impl Plan<'_> {
     }
 }
 
-/// A process of the host: no shell, a group of its own, its output in `log`.
-pub(crate) fn command(config: &AgentConfig, host: &Path, settings: &Path, log: &Path) -> Result<Command> {
+/// A process of the host: no shell, a group of its own, its output in `log`, its temporary files below `temporary`.
+pub(crate) fn command(
+    config: &AgentConfig,
+    host: &Path,
+    settings: &Path,
+    log: &Path,
+    temporary: &Path,
+) -> Result<Command> {
     let log = open_log(log)?;
     let errors = log.try_clone()?;
     let mut command = Command::new(&config.python);
@@ -232,6 +242,9 @@ pub(crate) fn command(config: &AgentConfig, host: &Path, settings: &Path, log: &
         .arg(settings)
         .env("PYSPARK_PYTHON", &config.python)
         .env("SPARK_LOCAL_IP", "127.0.0.1")
+        .env("TMPDIR", temporary)
+        // Of the short-lived JVM that puts the driver's command together.
+        .env("SPARK_LAUNCHER_OPTS", NO_SHARED_FIGURES)
         .stdin(std::process::Stdio::null())
         .stdout(log)
         .stderr(errors)
@@ -263,6 +276,9 @@ fn open_log(path: &Path) -> Result<File> {
         .open(path)
 }
 
+/// A JVM writes figures for monitors of the machine into `/tmp`, wherever its temporary files are.
+pub(super) const NO_SHARED_FIGURES: &str = "-XX:+PerfDisableSharedMem";
+
 /// Where tables are that do not say where.
 const WAREHOUSE: &str = "spark.sql.warehouse.dir";
 
@@ -275,7 +291,7 @@ pub(crate) fn confs(
     profile: &ProfileConfig,
     of_session: &BTreeMap<String, String>,
     node: &Node,
-    scratch: &Path,
+    scratch: &Scratch,
     token: &str,
     id: DriverId,
 ) -> BTreeMap<String, String> {
@@ -285,7 +301,7 @@ pub(crate) fn confs(
     let options = confs
         .entry("spark.driver.extraJavaOptions".to_owned())
         .or_default();
-    *options = java_options(options, profile, node.archive.as_deref());
+    *options = java_options(options, profile, node.archive.as_deref(), &scratch.temporary);
     if !of_session.contains_key("spark.driver.memory") {
         confs.insert("spark.driver.memory".to_owned(), profile.heap.clone());
     }
@@ -312,7 +328,7 @@ pub(crate) fn confs(
         ),
         ("spark.driver.host", "127.0.0.1".to_owned()),
         ("spark.driver.bindAddress", "127.0.0.1".to_owned()),
-        ("spark.local.dir", scratch.display().to_string()),
+        ("spark.local.dir", scratch.local.display().to_string()),
     ];
     confs.extend(own.map(|(key, value)| (key.to_owned(), value)));
     // Its pages are for whoever reaches the port: the profile decides, not the session.
@@ -325,9 +341,20 @@ pub(crate) fn confs(
     confs
 }
 
-fn java_options(given: &str, profile: &ProfileConfig, archive: Option<&Path>) -> String {
+/// Options that keep a JVM's temporary files, which a kill leaves behind, below `directory`.
+pub(crate) fn keep_temporary(directory: &Path) -> String {
+    let directory = word(&format!("-Djava.io.tmpdir={}", directory.display()));
+    format!("{NO_SHARED_FIGURES} {directory}")
+}
+
+fn java_options(given: &str, profile: &ProfileConfig, archive: Option<&Path>, temporary: &Path) -> String {
     // A JVM that is out of memory loses threads of Spark's and hangs: results never come. Gone, it is replaced.
-    let mut options = vec!["-XX:+ExitOnOutOfMemoryError".to_owned(), given.to_owned()];
+    let mut options = vec![
+        "-XX:+ExitOnOutOfMemoryError".to_owned(),
+        keep_temporary(temporary),
+    ];
+    // After them, since of two the last one counts: a profile may want another place.
+    options.push(given.to_owned());
     if let Some(archive) = archive.filter(|_| profile.class_data_sharing) {
         // Another JVM than the one that wrote it starts without it and says nothing.
         options.push(word(&format!("-XX:SharedArchiveFile={}", archive.display())));
@@ -371,13 +398,18 @@ mod tests {
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into();
         let id = DriverId::new(uuid::Uuid::new_v4());
-        let confs = confs(&config, &profile, &asked, &node, Path::new("/t"), "secret", id);
+        let scratch = Scratch::of(Path::new("/s t"), Path::new("/d"), "own");
+        let confs = confs(&config, &profile, &asked, &node, &scratch, "secret", id);
         assert_eq!(confs[UI], "false");
         assert_eq!(confs["spark.driver.memory"], "2g");
         assert_eq!(confs["spark.x"], "y");
         let options = &confs["spark.driver.extraJavaOptions"];
         assert!(
-            options.starts_with("-XX:+ExitOnOutOfMemoryError -Da=b -XX:SharedArchiveFile=/a.jsa"),
+            options.starts_with("-XX:+ExitOnOutOfMemoryError -XX:+PerfDisableSharedMem"),
+            "{options}"
+        );
+        assert!(
+            options.contains("\"-Djava.io.tmpdir=/s t/tmp/own\" -Da=b -XX:SharedArchiveFile=/a.jsa"),
             "{options}"
         );
         assert!(options.ends_with("-XX:TieredStopAtLevel=1"), "{options}");
@@ -385,15 +417,7 @@ mod tests {
             confs: BTreeMap::from([(UI.to_owned(), "true".to_owned())]),
             ..ProfileConfig::default()
         };
-        let confs = super::confs(
-            &config,
-            &open,
-            &BTreeMap::new(),
-            &node,
-            Path::new("/t"),
-            "secret",
-            id,
-        );
+        let confs = super::confs(&config, &open, &BTreeMap::new(), &node, &scratch, "secret", id);
         assert_eq!(confs[UI], "true", "a profile may open Spark's pages");
     }
 }

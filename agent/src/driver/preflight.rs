@@ -6,6 +6,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
+use super::launch::NO_SHARED_FIGURES;
 use crate::AgentError;
 use crate::config::AgentConfig;
 
@@ -70,7 +71,7 @@ async fn check_java(home: Option<&Path>) -> Result<String, AgentError> {
         .map(Path::to_owned)
         .or_else(|| std::env::var_os("JAVA_HOME").map(PathBuf::from));
     let java = home.map_or_else(|| PathBuf::from("java"), |home| home.join("bin/java"));
-    let said = run(Command::new(&java).arg("-version")).await.map_err(|error| {
+    let said = run(Command::new(&java).args([NO_SHARED_FIGURES, "-version"])).await.map_err(|error| {
         AgentError::Preflight(format!(
             "{} cannot be run ({error}): install OpenJDK 17 (Debian: apt-get install openjdk-17-jre-headless) or set \
              agent.java-home",

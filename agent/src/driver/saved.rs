@@ -7,6 +7,7 @@ use berth_core::ids::DriverId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::scratch::Scratch;
 use super::{Driver, Phase, Ready, Wire};
 use crate::files::{Durable, replace};
 use crate::process::Process;
@@ -44,8 +45,8 @@ pub(crate) fn save(driver: &Driver, held: &Held) -> std::io::Result<()> {
     replace(&driver.directory.join(FILE), &data, Durable::Process)
 }
 
-/// Reads back a driver that still runs.
-pub(crate) fn load(directory: &Path) -> Option<(Driver, Held)> {
+/// Reads back a driver that still runs; `state` is the agent's.
+pub(crate) fn load(state: &Path, directory: &Path) -> Option<(Driver, Held)> {
     let data = std::fs::read(directory.join(FILE)).ok()?;
     let saved: Saved = serde_json::from_slice(&data)
         .inspect_err(
@@ -67,6 +68,7 @@ pub(crate) fn load(directory: &Path) -> Option<(Driver, Held)> {
         secret: saved.secret,
         started_at: saved.started_at,
         directory: directory.to_owned(),
+        scratch: Scratch::of(state, directory, saved.id),
         phase: watch::channel(phase).0,
         used_at: super::used_now(),
         called_at: super::used_now(),

@@ -8,16 +8,19 @@ use berth_core::ids::DriverId;
 use super::Drivers;
 use super::supervise::Watched;
 use crate::driver::saved;
+use crate::driver::scratch::Scratch;
 use crate::process;
 
 impl Drivers {
     /// Takes up every driver that still runs, with its reservation.
     pub(super) fn adopt(self: &Arc<Self>) {
         for (id, path) in directories(&self.directory()) {
-            let Some((driver, held)) = saved::load(&path) else {
+            let state = &self.config.state_dir;
+            let Some((driver, held)) = saved::load(state, &path) else {
                 // What is left of a driver whose host is gone.
                 process::sweep(id);
                 saved::forget(&path);
+                Scratch::of(state, &path, id).remove();
                 continue;
             };
             let driver = Arc::new(driver);
@@ -39,15 +42,16 @@ impl Drivers {
 
 /// Kills whatever drivers an earlier run of the agent left below `state`. Waits until they are gone.
 pub(crate) async fn end_leftovers(state: &Path) {
-    let drivers = state.join("drivers");
+    let state = state.to_owned();
     let ended = tokio::task::spawn_blocking(move || {
-        for (id, path) in directories(&drivers) {
-            if let Some((driver, _)) = saved::load(&path) {
+        for (id, path) in directories(&state.join("drivers")) {
+            if let Some((driver, _)) = saved::load(&state, &path) {
                 tracing::info!(driver.id = %id, "ending a driver of an earlier incarnation");
                 driver.host.kill_group();
             }
             process::sweep(id);
             saved::forget(&path);
+            Scratch::of(&state, &path, id).remove();
         }
     });
     if let Err(error) = ended.await {

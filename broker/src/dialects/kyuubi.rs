@@ -3,7 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | `desk` | what the calls ask for |
-//! | `directory`, `operations` | handles of sessions, in the store, and of operations, in this broker |
+//! | `operations` | handles of operations; those of sessions are in [`super::sql::directory`] |
 //! | `sessions`, `statements`, `admin`, `pages` | one function a call |
 //! | `batches` | applications that are submitted |
 //! | `request`, `refusal`, `show`, `columns`, `rows` | what is in requests and answers |
@@ -16,7 +16,6 @@ pub(crate) mod batches;
 pub(crate) mod cluster;
 mod columns;
 mod desk;
-pub(crate) mod directory;
 mod door;
 pub(crate) mod forward;
 mod operations;

@@ -10,6 +10,7 @@
 //! | `aside` | settings for one statement alone |
 //! | `buffer`, `spool` | rows that are not fetched yet, in memory and on disk |
 //! | `cursor` | a client's place among them |
+//! | `directory` | sessions that any broker serves |
 //! | `place` | which broker an operation runs at |
 //! | `plan`, `whole` | requests and answers of Spark Connect |
 //! | `text` | values as Hive writes them |
@@ -19,6 +20,7 @@
 mod aside;
 mod buffer;
 pub(crate) mod cursor;
+pub(crate) mod directory;
 pub(crate) mod failure;
 mod log;
 pub(crate) mod metadata;
@@ -319,9 +321,11 @@ impl Engine {
     }
 
     /// The sessions here that other brokers may serve, too, and that nobody has used here for so long.
-    pub(crate) fn shared(&self, quiet: Duration) -> Vec<Uuid> {
+    pub(crate) fn shared(&self, dialect: Dialect, quiet: Duration) -> Vec<Uuid> {
         let sessions = self.lock();
-        let is_wanted = |session: &&Arc<Session>| session.is_shared() && session.idle() >= quiet;
+        let is_wanted = |session: &&Arc<Session>| {
+            session.is_shared() && session.dialect == dialect && session.idle() >= quiet
+        };
         let shared = sessions.values().filter(is_wanted);
         shared.map(|session| session.id).collect()
     }

@@ -84,6 +84,16 @@ impl Tokens {
         found.cloned()
     }
 
+    /// The first token of a user that is wanted.
+    pub(super) fn of_user(&self, user: &str, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let rows = self.rows.load();
+        let mut own = rows
+            .iter()
+            .filter(|row| row.identity.user.as_deref() == Some(user));
+        let found = own.find(|row| is_wanted(&row.token));
+        found.map(|row| row.token.clone())
+    }
+
     /// Reads the file again. Answers true if it had changed; on an error the tokens before stay in use.
     ///
     /// # Errors

@@ -53,6 +53,21 @@ public class LivyJobs {
         }
     }
 
+    static class Held implements Job<Long> {
+        final String gate;
+
+        Held(String gate) {
+            this.gate = gate;
+        }
+
+        public Long call(JobContext jc) throws Exception {
+            while (!new File(gate).exists()) {
+                Thread.sleep(50);
+            }
+            return 42L;
+        }
+    }
+
     static class ReadFile implements Job<String> {
         final String name;
 
@@ -71,6 +86,8 @@ public class LivyJobs {
             create(client, Arrays.copyOfRange(arguments, 2, arguments.length));
         } else if (arguments[0].equals("lose")) {
             lose(client);
+        } else if (arguments[0].equals("held")) {
+            held(client, arguments[2]);
         } else {
             connect(client, new File(arguments[2]));
         }
@@ -88,6 +105,18 @@ public class LivyJobs {
         } catch (ExecutionException failed) {
             System.out.println("lost " + failed.getMessage().contains("may or may not have taken effect"));
         }
+        System.out.println("sum " + client.submit(new Sum()).get());
+        client.stop(true);
+    }
+
+    /** While the client asks for a job, whoever reads what this says kills a broker, and opens the gate. */
+    static void held(LivyClient client, String gate) throws Exception {
+        JobHandle<Long> held = client.submit(new Held(gate));
+        while (held.getState() != JobHandle.State.STARTED) {
+            Thread.sleep(50);
+        }
+        System.out.println("running");
+        System.out.println("held " + held.get());
         System.out.println("sum " + client.submit(new Sum()).get());
         client.stop(true);
     }

@@ -81,6 +81,7 @@ impl Door {
             },
             proxy_user: None,
             opened: Vec::new(),
+            shares: false,
         };
         let ended = self
             .converse(&mut inbound, &mut write, &mut client, framed, shutdown)

@@ -39,6 +39,8 @@ pub(super) struct Client {
     pub(super) proxy_user: Option<String>,
     /// The sessions that were opened here.
     pub(super) opened: Vec<Uuid>,
+    /// True where sessions do not end with a connection, and any broker serves them.
+    pub(super) shares: bool,
 }
 
 /// How a user without a login is found: by the name and password of the call that opens a session.
@@ -76,6 +78,11 @@ impl Hs2 {
                 failed(out, rpc, &failure);
             }
         })
+    }
+
+    /// The answer to a call that failed before it was made.
+    pub(super) fn refuse(&self, call: &Message<'_>, failure: &Failure) -> Vec<u8> {
+        reply(call, |out| failed(out, call.name, failure))
     }
 
     async fn dispatch(
@@ -122,11 +129,11 @@ impl Hs2 {
         rpc: &str,
         request: &Fields<'_>,
     ) -> Answer {
-        let session = self.engine.session(handle::session(request)?, caller)?;
+        let session = self.session(handle::session(request)?, caller).await?;
         match rpc {
             "CloseSession" => {
                 client.opened.retain(|opened| *opened != session.id);
-                self.engine.close(&session).await;
+                self.close(&session).await?;
                 answer(|_| {})
             }
             "ExecuteStatement" => self.execute(&session, request).await,
@@ -160,7 +167,8 @@ impl Hs2 {
             }
             Some(known) => known.clone(),
         };
-        let mut opening = Opening::read(&request.pairs(4))?;
+        let pairs = request.pairs(4);
+        let mut opening = Opening::read(&pairs)?;
         if client.proxy_user.is_some() {
             opening.proxy_user.clone_from(&client.proxy_user);
         }
@@ -170,6 +178,12 @@ impl Hs2 {
             .engine
             .open(&caller, Dialect::Hs2, version.number(), opening)
             .await?;
+        if client.shares
+            && let Err(failure) = self.share(&caller, &session, pairs).await
+        {
+            self.engine.close(&session).await;
+            return Err(failure);
+        }
         client.caller = Some(caller);
         client.opened.push(session.id);
         answer(move |out| {

@@ -13,7 +13,6 @@ use uuid::Uuid;
 use super::KyuubiConfig;
 use super::batches::cursors::Cursors;
 use super::cluster::Cluster;
-use super::directory::{self, Directory, Found, Listed};
 use super::door::From;
 use super::forward::Peers;
 use super::operations::{Entry, Operations};
@@ -21,6 +20,7 @@ use super::refusal::Refusal;
 use super::request::NewSession;
 use super::show::Seen;
 use crate::dialects::livy::batches::desk::Batches;
+use crate::dialects::sql::directory::{self, Directory, Found, Listed};
 use crate::dialects::sql::failure::Failure;
 use crate::dialects::sql::opening::Opening;
 use crate::dialects::sql::operation::Operation;
@@ -74,7 +74,7 @@ impl Kyuubi {
             spark_version,
             peers,
             operations: Operations::default(),
-            directory: Directory::new(store),
+            directory: Directory::of(store, Dialect::Kyuubi),
         });
         let (swept, draining) = (Arc::downgrade(&kyuubi), tasks.shutdown().clone());
         tasks.spawn("kyuubi sweep", async move {
@@ -93,7 +93,7 @@ impl Kyuubi {
 
     /// Lets go of what this broker still has of sessions that ended elsewhere.
     async fn sweep(&self) {
-        for handle in self.engine.shared(QUIET) {
+        for handle in self.engine.shared(Dialect::Kyuubi, QUIET) {
             if let Err(refusal) = self.find(handle).await {
                 tracing::warn!(error = %refusal, "sessions that may have ended elsewhere are kept");
                 return;
@@ -147,7 +147,8 @@ impl Kyuubi {
         if !session.opening.statements().is_empty() {
             session.ready().await.map_err(Refusal::of_opening)?;
         }
-        self.directory.enter(listed).await
+        self.directory.enter(listed).await?;
+        Ok(())
     }
 
     /// A session of the caller's. One that another broker has opened is taken up.

@@ -28,7 +28,7 @@ use super::refusal::Refusal;
 use crate::dialects::sql::place::Place;
 
 /// Marks a call that was passed on: it is answered where it comes to, whatever that is.
-const PASSED_ON: HeaderName = HeaderName::from_static("x-berth-passed-on");
+pub(crate) const PASSED_ON: HeaderName = HeaderName::from_static("x-berth-passed-on");
 /// How long the other broker may take to accept a connection.
 const DIAL_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -40,7 +40,7 @@ pub(crate) struct Peers {
 }
 
 /// Why another broker did not answer.
-type Fault = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 /// Passes a call on if its operation runs at another broker.
 pub(super) async fn to_its_broker(
@@ -102,7 +102,11 @@ impl Peers {
         Self { tls, tasks }
     }
 
-    async fn call(&self, url: &str, request: Request) -> Result<Response, Fault> {
+    /// Has a request answered by the broker at `url`.
+    ///
+    /// # Errors
+    /// It cannot be reached, or does not answer.
+    pub(crate) async fn call(&self, url: &str, request: Request) -> Result<Response, Fault> {
         let url: Uri = url.parse()?;
         let address = url.authority().ok_or("the address has no host")?.clone();
         let stream = tokio::time::timeout(DIAL_DEADLINE, TcpStream::connect(address.as_str())).await??;

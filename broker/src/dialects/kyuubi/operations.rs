@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::directory::Listed;
+use crate::dialects::sql::directory::Listed;
 use crate::dialects::sql::operation::Operation;
 
 /// Characters of a statement that are kept to be shown.

@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::dialects::sql::directory::Away;
 use crate::dialects::sql::failure::Failure;
 
 /// SQLSTATE of what a caller may not do.
@@ -99,6 +100,12 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<Away> for Refusal {
+    fn from(away: Away) -> Self {
+        Self::Unavailable(away.to_string())
     }
 }
 

@@ -7,8 +7,8 @@ use berth_core::record::{SessionRecord, SessionState};
 use berth_runtime::clock::unix_millis;
 use serde_json::{Map, Value, json};
 
-use super::directory::{Found, Listed};
 use super::operations::Entry;
+use crate::dialects::sql::directory::{Found, Listed};
 use crate::dialects::sql::operation::State;
 
 /// What stands for a value that is not shown.
@@ -229,8 +229,8 @@ pub(super) mod tests {
     use berth_core::ids::SessionId;
     use uuid::Uuid;
 
-    use super::super::directory;
     use super::*;
+    use crate::dialects::sql::directory;
     use crate::dialects::sql::failure::Failure;
 
     pub(in super::super) fn listed(confs: &[(&str, &str)]) -> Listed {

@@ -69,6 +69,14 @@ impl Failure {
         matches!(self.sql_state.as_str(), "42P01" | "42704")
     }
 
+    /// What was asked for cannot be done just now.
+    pub(crate) fn passing(text: impl Into<String>) -> Self {
+        Self {
+            is_passing: true,
+            ..Self::new("08S01", text)
+        }
+    }
+
     /// The caller has no such session.
     pub(crate) fn no_session(id: Uuid) -> Self {
         let text = format!("Invalid SessionHandle [{id}]: it was closed, or was never opened by this user");

@@ -1,6 +1,7 @@
 //! One session of a SQL dialect, as this broker serves it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +24,9 @@ pub(crate) struct Session {
     pub(crate) id: Uuid,
     /// Who opened it, and may use it.
     pub(crate) opened_by: String,
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
+    /// True once other brokers can find it.
+    shared: AtomicBool,
     /// The version of its client's protocol, a number of the dialect.
     pub(crate) protocol: i32,
     /// What it was opened with.
@@ -40,6 +43,7 @@ impl Session {
             id: origin.id,
             opened_by: origin.opened_by,
             dialect: origin.dialect,
+            shared: AtomicBool::new(origin.dialect == Dialect::Kyuubi),
             protocol: origin.protocol,
             opening,
             inside,
@@ -65,8 +69,13 @@ impl Session {
     }
 
     /// True if other brokers may serve it at the same time.
-    pub(super) fn is_shared(&self) -> bool {
-        self.dialect == Dialect::Kyuubi
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Acquire)
+    }
+
+    /// From now on other brokers may.
+    pub(crate) fn share(&self) {
+        self.shared.store(true, Ordering::Release);
     }
 
     /// Everything that a plan answers.

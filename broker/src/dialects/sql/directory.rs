@@ -1,22 +1,21 @@
-//! Kyuubi's handles of sessions, in the store: every broker knows whose a session is and what it was opened with.
+//! Handles of sessions that any broker serves, in the store: whose a session is and what it was opened with.
 //!
-//! `aliases/kyuubi/<handle>` lives from the answer to the client that opened the session until the session is closed.
+//! `aliases/<dialect>/<handle>`, for Kyuubi's REST API and HiveServer2's protocol over HTTP, lives from the answer to the client that opened the session until the session is closed.
 //! What the leader finds there of sessions that are over goes an hour later at most.
 
 use std::collections::BTreeMap;
 
 use berth_core::ids::{SessionId, TenantId};
 use berth_core::keys;
-use berth_core::record::{BrokerRecord, FORMAT, Record, RecordError, SessionRecord, SessionState};
+use berth_core::record::{BrokerRecord, Dialect, FORMAT, Record, RecordError, SessionRecord, SessionState};
 use berth_store::{Compare, StoreError, StoreRef, Txn};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::refusal::Refusal;
+use super::failure::Failure;
+use super::place::Place;
 use crate::commit::{commit, get};
-use crate::dialects::sql::place::Place;
 
-const DIALECT: &str = "kyuubi";
 /// Entries that are read from the store at once.
 const PAGE: usize = 500;
 
@@ -24,27 +23,27 @@ const PAGE: usize = 500;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Listed {
     /// Format number.
-    pub(super) format: u16,
+    pub(crate) format: u16,
     /// The client's id.
-    pub(super) handle: Uuid,
+    pub(crate) handle: Uuid,
     /// Berth's id.
-    pub(super) session: SessionId,
+    pub(crate) session: SessionId,
     /// Whom it acts for.
-    pub(super) user: String,
+    pub(crate) user: String,
     /// Who opened it, and may use it.
-    pub(super) real_user: String,
+    pub(crate) real_user: String,
     /// Their tenant; `None` for the default one.
-    pub(super) tenant: Option<TenantId>,
+    pub(crate) tenant: Option<TenantId>,
     /// The version of its client's protocol.
-    pub(super) protocol: i32,
+    pub(crate) protocol: i32,
     /// What it was opened with.
-    pub(super) confs: BTreeMap<String, String>,
+    pub(crate) confs: BTreeMap<String, String>,
     /// Where its client called from.
-    pub(super) client_ip: String,
+    pub(crate) client_ip: String,
     /// Under which address it called.
-    pub(super) instance: String,
+    pub(crate) instance: String,
     /// When it was opened, in Unix milliseconds.
-    pub(super) opened_at: u64,
+    pub(crate) opened_at: u64,
 }
 
 impl Record for Listed {
@@ -54,69 +53,93 @@ impl Record for Listed {
 }
 
 impl Listed {
-    /// The confs as [`Opening::read`](crate::dialects::sql::opening::Opening::read) takes them. The order is that of
+    /// The confs as [`Opening::read`](super::opening::Opening::read) takes them. The order is that of
     /// the keys, in which Kyuubi's own key for the user to act for comes after Hive's, and wins.
-    pub(super) fn pairs(&self) -> Vec<(String, String)> {
+    pub(crate) fn pairs(&self) -> Vec<(String, String)> {
         self.confs.clone().into_iter().collect()
     }
 }
 
 /// A session with its record, if it has one by now.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
-    pub(super) listed: Listed,
-    pub(super) record: Option<SessionRecord>,
+pub(crate) struct Found {
+    pub(crate) listed: Listed,
+    pub(crate) record: Option<SessionRecord>,
 }
 
 impl Found {
     /// True when the session has ended.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let record = self.record.as_ref();
         record.is_some_and(|record| matches!(record.state, SessionState::Closed { .. }))
     }
 }
 
-/// The directory.
+/// The store does not answer, or what it has cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Away(pub(crate) String);
+
+impl From<StoreError> for Away {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<RecordError> for Away {
+    fn from(error: RecordError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<Away> for Failure {
+    fn from(away: Away) -> Self {
+        Self::passing(format!("not available now, try again: {away}"))
+    }
+}
+
+/// The directory of one dialect.
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
     store: StoreRef,
-}
-
-fn damaged(error: &RecordError) -> Refusal {
-    Refusal::Unavailable(error.to_string())
+    dialect: Dialect,
 }
 
 impl Directory {
-    /// The directory in `store`.
-    pub(crate) fn new(store: StoreRef) -> Self {
-        Self { store }
+    /// The directory of `dialect` in `store`.
+    pub(crate) fn of(store: StoreRef, dialect: Dialect) -> Self {
+        Self { store, dialect }
+    }
+
+    fn key(&self, handle: Uuid) -> String {
+        keys::alias(self.dialect.as_str(), &handle.to_string())
     }
 
     /// Enters a session.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`].
-    pub(super) async fn enter(&self, listed: &Listed) -> Result<(), Refusal> {
-        let (key, value) = (key(listed.handle), listed.encode());
+    /// [`Away`].
+    pub(crate) async fn enter(&self, listed: &Listed) -> Result<(), Away> {
+        let (key, value) = (self.key(listed.handle), listed.encode());
         let txn = Txn::new()
             .when(Compare::Absent(key.clone()))
             .put(&key, value.clone());
         match commit(&self.store, txn, (&key, &value)).await? {
             Some(_) => Ok(()),
-            None => Err(Refusal::Unavailable("the handle is taken".to_owned())),
+            None => Err(Away("the handle is taken".to_owned())),
         }
     }
 
     /// The session of a handle.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`].
-    pub(super) async fn find(&self, handle: Uuid) -> Result<Option<Found>, Refusal> {
-        let key = key(handle);
+    /// [`Away`].
+    pub(crate) async fn find(&self, handle: Uuid) -> Result<Option<Found>, Away> {
+        let key = self.key(handle);
         let Some(entry) = get(&self.store, &key).await? else {
             return Ok(None);
         };
-        let listed = Listed::decode(&key, &entry.value).map_err(|error| damaged(&error))?;
+        let listed = Listed::decode(&key, &entry.value)?;
         let record = self.record(listed.session).await?;
         Ok(Some(Found { listed, record }))
     }
@@ -124,19 +147,19 @@ impl Directory {
     /// The record of a session.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`].
-    async fn record(&self, session: SessionId) -> Result<Option<SessionRecord>, Refusal> {
+    /// [`Away`].
+    async fn record(&self, session: SessionId) -> Result<Option<SessionRecord>, Away> {
         let key = keys::session(session);
         let entry = get(&self.store, &key).await?;
         let record = entry.map(|entry| SessionRecord::decode(&key, &entry.value));
-        record.transpose().map_err(|error| damaged(&error))
+        Ok(record.transpose()?)
     }
 
     /// All sessions that are not over and that `wanted` picks, the oldest first.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`].
-    pub(super) async fn all(&self, wanted: impl Fn(&Listed) -> bool) -> Result<Vec<Found>, Refusal> {
+    /// [`Away`].
+    pub(crate) async fn all(&self, wanted: impl Fn(&Listed) -> bool) -> Result<Vec<Found>, Away> {
         let mut all = Vec::new();
         for listed in self.entries().await? {
             if wanted(&listed) {
@@ -149,13 +172,13 @@ impl Directory {
         Ok(all)
     }
 
-    async fn entries(&self) -> Result<Vec<Listed>, Refusal> {
-        let prefix = keys::alias(DIALECT, "");
+    async fn entries(&self) -> Result<Vec<Listed>, Away> {
+        let prefix = keys::alias(self.dialect.as_str(), "");
         let (mut all, mut after) = (Vec::new(), None::<String>);
         loop {
             let page = self.store.list(&prefix, after.as_deref(), PAGE, None).await?;
             for entry in &page.entries {
-                all.push(Listed::decode(&entry.key, &entry.value).map_err(|error| damaged(&error))?);
+                all.push(Listed::decode(&entry.key, &entry.value)?);
             }
             after = page.entries.last().map(|entry| entry.key.clone());
             if !page.more || after.is_none() {
@@ -167,8 +190,8 @@ impl Directory {
     /// The broker of a place, if it still holds its lease.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`].
-    pub(super) async fn broker_at(&self, place: Place) -> Result<Option<BrokerRecord>, Refusal> {
+    /// [`Away`].
+    pub(crate) async fn broker_at(&self, place: Place) -> Result<Option<BrokerRecord>, Away> {
         let brokers = self.brokers().await?;
         Ok(brokers
             .into_iter()
@@ -178,8 +201,8 @@ impl Directory {
     /// The brokers that hold their lease.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`].
-    pub(super) async fn brokers(&self) -> Result<Vec<BrokerRecord>, Refusal> {
+    /// [`Away`].
+    pub(crate) async fn brokers(&self) -> Result<Vec<BrokerRecord>, Away> {
         let mut brokers = Vec::new();
         let mut after = None::<String>;
         loop {
@@ -188,8 +211,7 @@ impl Directory {
                 .list(keys::BROKERS, after.as_deref(), PAGE, None)
                 .await?;
             for entry in &page.entries {
-                let record = BrokerRecord::decode(&entry.key, &entry.value);
-                brokers.push(record.map_err(|error| damaged(&error))?);
+                brokers.push(BrokerRecord::decode(&entry.key, &entry.value)?);
             }
             after = page.entries.last().map(|entry| entry.key.clone());
             if !page.more || after.is_none() {
@@ -201,16 +223,17 @@ impl Directory {
     /// Removes a session. Idempotent.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub(super) async fn remove(&self, handle: Uuid) -> Result<(), StoreError> {
-        self.store.txn(Txn::new().delete(key(handle))).await.map(drop)
+    /// [`Away`].
+    pub(crate) async fn remove(&self, handle: Uuid) -> Result<(), Away> {
+        self.store.txn(Txn::new().delete(self.key(handle))).await?;
+        Ok(())
     }
 
     /// Removes what was opened before a time in Unix milliseconds and is over. Tells how many.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`].
-    pub(crate) async fn forget_over(&self, before: u64) -> Result<usize, Refusal> {
+    /// [`Away`].
+    pub(crate) async fn forget_over(&self, before: u64) -> Result<usize, Away> {
         let mut forgotten = 0;
         for listed in self.entries().await? {
             if listed.opened_at >= before {
@@ -227,11 +250,7 @@ impl Directory {
     }
 }
 
-fn key(handle: Uuid) -> String {
-    keys::alias(DIALECT, &handle.to_string())
-}
-
 /// The format that this build writes.
-pub(super) const fn format() -> u16 {
+pub(crate) const fn format() -> u16 {
     FORMAT
 }
