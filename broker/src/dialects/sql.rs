@@ -409,10 +409,7 @@ impl Engine {
         let (owner, asked) = (Arc::clone(session), Arc::clone(&operation));
         let limit = session.opening.query_timeout;
         self.tasks.spawn("sql metadata", async move {
-            let work = async {
-                let (_columns, rows) = metadata::answer(&owner, question).await?;
-                Ok(Work::Table(rows))
-            };
+            let work = async { Ok(Work::Table(metadata::answer(&owner, question).await?)) };
             asked.run(owner.ready(), work, limit).await;
         });
         match operation.ended().await {

@@ -10,7 +10,6 @@ mod tables;
 mod types;
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
 
 use super::failure::Failure;
 use super::operation::Kind;
@@ -98,10 +97,7 @@ type Rows = Vec<Vec<Cell>>;
 ///
 /// # Errors
 /// What Spark says of it.
-pub(super) async fn answer(
-    session: &Session,
-    question: Question,
-) -> Result<(SchemaRef, RecordBatch), Failure> {
+pub(super) async fn answer(session: &Session, question: Question) -> Result<RecordBatch, Failure> {
     let shape = question.shape();
     let rows = match question {
         Question::TypeInfo => types::info(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{
     ArrayRef, BooleanArray, Int8Array, Int16Array, Int32Array, RecordBatch, RecordBatchOptions, StringArray,
 };
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema};
 
 use super::super::failure::Failure;
 use super::types::Described;
@@ -165,7 +165,7 @@ impl Shape {
     ///
     /// # Errors
     /// The rows do not fit, which would be a fault of this program.
-    pub(super) fn table(self, rows: &[Vec<Cell>]) -> Result<(SchemaRef, RecordBatch), Failure> {
+    pub(super) fn table(self, rows: &[Vec<Cell>]) -> Result<RecordBatch, Failure> {
         let fields: Vec<Field> = self
             .0
             .iter()
@@ -179,10 +179,8 @@ impl Shape {
             .map(|(at, (_, of))| of.column(rows, at))
             .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        let table = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options);
-        let table =
-            table.map_err(|error| Failure::invalid(format!("the answer cannot be put together: {error}")))?;
-        Ok((schema, table))
+        let table = RecordBatch::try_new_with_options(schema, columns, &options);
+        table.map_err(|error| Failure::invalid(format!("the answer cannot be put together: {error}")))
     }
 }
 
@@ -276,7 +274,8 @@ mod tests {
             position: 1,
         };
         assert_eq!(column.row(&Described::read("int")).len(), COLUMNS.0.len());
-        let (schema, table) = TYPE_INFO.table(&super::super::types::info()).unwrap();
+        let table = TYPE_INFO.table(&super::super::types::info()).unwrap();
+        let schema = table.schema();
         assert_eq!((schema.fields().len(), table.num_rows()), (18, 17));
     }
 }
