@@ -5,6 +5,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `engine` | the sessions of a broker, and what runs in them |
 //! | `opening` | what a client asks for when it opens a session |
 //! | `session`, `operation` | their lives |
 //! | `aside` | settings for one statement alone |
@@ -21,6 +22,7 @@ mod aside;
 mod buffer;
 pub(crate) mod cursor;
 pub(crate) mod directory;
+mod engine;
 pub(crate) mod failure;
 mod log;
 pub(crate) mod metadata;
@@ -33,27 +35,16 @@ mod spool;
 pub(crate) mod text;
 mod whole;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::ids::TenantId;
-use berth_core::record::{Dialect, Lifetime};
-use berth_runtime::tasks::Tasks;
+use berth_core::record::Dialect;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::connect::inside::{Inside, Terms};
-use super::connect::{Connect, Identity};
-use aside::Aside;
-use buffer::Buffer;
-use failure::Failure;
-use metadata::Question;
-use opening::Opening;
-use operation::{Kind, Operation, State, Work};
-use place::Place;
-use session::Session;
+pub(crate) use engine::{Engine, acting};
 use spool::Spool;
 
 /// Limits of the dialects that run SQL.
@@ -140,13 +131,6 @@ impl Caller {
 
 /// Who nobody in particular is.
 const NOBODY: &str = "anonymous";
-/// How long opening a session waits for its driver. A cold start takes longer, and is waited for by its statements.
-const OPEN_PATIENCE: Duration = Duration::from_secs(5);
-/// How often what nobody uses is looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
-/// How long closing a session may take.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(60);
-
 /// Where a session comes from: the same for every broker that serves it.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
@@ -173,360 +157,4 @@ pub(crate) struct Statement {
     pub(crate) overlay: Vec<(String, String)>,
     /// How long it may run.
     pub(crate) limit: Option<Duration>,
-}
-
-/// The engine. One a broker.
-#[derive(Debug)]
-pub(crate) struct Engine {
-    /// Its limits.
-    pub(crate) config: SqlConfig,
-    connect: Arc<Connect>,
-    tasks: Tasks,
-    /// What the ids of its operations begin with.
-    pub(crate) place: Place,
-    spool: Arc<Spool>,
-    sessions: Mutex<HashMap<Uuid, Arc<Session>>>,
-}
-
-impl Engine {
-    /// An engine over `connect`, whose tasks belong to `tasks`. Starts the sweep of what nobody uses.
-    pub(crate) fn new(connect: Arc<Connect>, config: SqlConfig, tasks: Tasks, place: Place) -> Arc<Self> {
-        let engine = Arc::new(Self {
-            spool: config.spool(),
-            config,
-            connect,
-            tasks,
-            place,
-            sessions: Mutex::default(),
-        });
-        let (swept, draining) = (Arc::downgrade(&engine), engine.tasks.shutdown().clone());
-        engine.tasks.spawn("sql sweep", async move {
-            let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-            loop {
-                tokio::select! {
-                    _ = ticks.tick() => {}
-                    () = draining.draining() => return,
-                }
-                let Some(engine) = swept.upgrade() else { return };
-                engine.sweep();
-            }
-        });
-        engine
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Session>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Opens a session, and waits a little for its driver: a refusal is told at once, a cold start is not waited for.
-    ///
-    /// # Errors
-    /// What it asks for is not allowed, or there is no room for it.
-    pub(crate) async fn open(
-        self: &Arc<Self>,
-        caller: &Caller,
-        dialect: Dialect,
-        protocol: i32,
-        opening: Opening,
-    ) -> Result<Arc<Session>, Failure> {
-        let (id, real) = (Uuid::new_v4(), caller.name().to_owned());
-        let user = acting(caller, &real, opening.proxy_user.as_deref())?;
-        let origin = Origin {
-            id,
-            opened_by: real,
-            user,
-            tenant: caller.tenant.clone(),
-            dialect,
-            protocol,
-        };
-        let session = self.enter_session(origin, opening);
-        let (begun, told) = (Arc::clone(&session), tokio::sync::oneshot::channel());
-        self.tasks.spawn("sql session", async move {
-            // Nobody waits for it any more when this fails; its statements will say the same.
-            drop(told.0.send(begun.ready().await));
-        });
-        match tokio::time::timeout(OPEN_PATIENCE, told.1).await {
-            Ok(Ok(Err(failure))) => {
-                self.close(&session).await;
-                Err(failure)
-            }
-            Ok(Ok(Ok(())) | Err(_)) | Err(_) => Ok(session),
-        }
-    }
-
-    /// Takes up a session that was opened by another broker, and is where its client left it.
-    pub(crate) fn adopt(&self, origin: Origin, opening: Opening) -> Arc<Session> {
-        let opening = Opening {
-            catalog: None,
-            database: None,
-            ..opening
-        };
-        self.enter_session(origin, opening)
-    }
-
-    /// The session of this id; the one that is there already if another call was first.
-    fn enter_session(&self, origin: Origin, opening: Opening) -> Arc<Session> {
-        let terms = self.terms(origin.dialect, &opening);
-        let identity = Identity {
-            user: origin.user.clone(),
-            tenant: origin.tenant.clone(),
-        };
-        let connect = Arc::clone(&self.connect);
-        let inside = Inside::new(connect, &origin.user, Some(identity), origin.id, terms);
-        let id = origin.id;
-        let session = || Session::new(origin, opening, inside);
-        Arc::clone(self.lock().entry(id).or_insert_with(session))
-    }
-
-    /// Forgets a session here, with its operations; it lives on.
-    pub(crate) fn forget(&self, id: Uuid) {
-        let session = self.lock().remove(&id);
-        for operation in session.iter().flat_map(|session| session.take_all()) {
-            operation.close();
-        }
-    }
-
-    fn terms(&self, dialect: Dialect, opening: &Opening) -> Terms {
-        let idle = opening
-            .idle
-            .unwrap_or_else(|| Duration::from_secs(self.config.session_idle_seconds));
-        Terms {
-            dialect,
-            name: opening.name.clone(),
-            profile: opening.profile.clone(),
-            confs: opening.confs.clone(),
-            lifetime: Lifetime {
-                idle_millis: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
-                ..Lifetime::default()
-            },
-            share: opening.share.clone(),
-        }
-    }
-
-    /// A session of the caller's.
-    ///
-    /// # Errors
-    /// There is none of this id.
-    pub(crate) fn session(&self, id: Uuid, caller: &Caller) -> Result<Arc<Session>, Failure> {
-        let found = self.lock().get(&id).cloned();
-        let session = found.filter(|session| may_use(caller, session));
-        let session = session.ok_or_else(|| Failure::no_session(id))?;
-        session.touch();
-        Ok(session)
-    }
-
-    /// A session as it is here, whoever's it is, without noting a call about it.
-    pub(crate) fn peek(&self, id: Uuid) -> Option<Arc<Session>> {
-        self.lock().get(&id).cloned()
-    }
-
-    /// The sessions here that other brokers may serve, too, and that nobody has used here for so long.
-    pub(crate) fn shared(&self, dialect: Dialect, quiet: Duration) -> Vec<Uuid> {
-        let sessions = self.lock();
-        let is_wanted = |session: &&Arc<Session>| {
-            session.is_shared() && session.dialect == dialect && session.idle() >= quiet
-        };
-        let shared = sessions.values().filter(is_wanted);
-        shared.map(|session| session.id).collect()
-    }
-
-    /// An operation of one of the caller's sessions.
-    ///
-    /// # Errors
-    /// There is none of this id.
-    pub(crate) fn operation(
-        &self,
-        session: Uuid,
-        id: Uuid,
-        caller: &Caller,
-    ) -> Result<Arc<Operation>, Failure> {
-        let unknown = |_no_session: Failure| Failure::no_operation(id);
-        let session = self.session(session, caller).map_err(unknown)?;
-        let operation = session.operation(id).ok_or_else(|| Failure::no_operation(id))?;
-        operation.touch();
-        Ok(operation)
-    }
-
-    /// Begins a statement.
-    ///
-    /// # Errors
-    /// It cannot be begun; what it does wrong itself is told by its operation.
-    pub(crate) fn execute(
-        &self,
-        session: &Arc<Session>,
-        statement: Statement,
-    ) -> Result<Arc<Operation>, Failure> {
-        let mut asked = opening::statement(&statement.text, &statement.overlay)?;
-        let plan = plan::sql(&asked.text);
-        let aside = self.aside(session, &plan, &mut asked);
-        let operation = self.enter(session, Kind::Statement, aside.clone())?;
-        for note in session.opening.notes.iter().chain(&asked.notes) {
-            operation.note(note);
-        }
-        let limits = [statement.limit, session.opening.query_timeout];
-        let limit = limits.into_iter().flatten().min();
-        let (owner, running) = (Arc::clone(session), Arc::clone(&operation));
-        self.tasks.spawn("sql statement", async move {
-            let work = async {
-                if let Some(aside) = aside {
-                    // On the heap: every statement's task has room for this, and few need it.
-                    Box::pin(aside.open()).await?;
-                }
-                Ok(Work::Plan(plan))
-            };
-            running.run(owner.ready(), work, limit).await;
-        });
-        Ok(operation)
-    }
-
-    /// Where a statement runs that has settings of its own.
-    fn aside(&self, session: &Session, plan: &[u8], asked: &mut opening::Asked) -> Option<Arc<Aside>> {
-        let settings = std::mem::take(&mut asked.confs);
-        if settings.is_empty() {
-            return None;
-        }
-        if aside::can_run(plan) {
-            return Some(Aside::new(session.inside.clone(), settings, self.tasks.clone()));
-        }
-        asked.notes.extend(settings.iter().map(|(key, value)| {
-            format!(
-                "WARN {key} is not heeded for a statement that changes its session; use SET {key}={value}"
-            )
-        }));
-        None
-    }
-
-    /// Asks about the catalog, and waits for the answer.
-    ///
-    /// # Errors
-    /// It cannot be answered.
-    pub(crate) async fn ask(
-        &self,
-        session: &Arc<Session>,
-        question: Question,
-    ) -> Result<Arc<Operation>, Failure> {
-        let operation = self.enter(session, question.kind(), None)?;
-        let (owner, asked) = (Arc::clone(session), Arc::clone(&operation));
-        let limit = session.opening.query_timeout;
-        self.tasks.spawn("sql metadata", async move {
-            let work = async { Ok(Work::Table(metadata::answer(&owner, question).await?)) };
-            asked.run(owner.ready(), work, limit).await;
-        });
-        match operation.ended().await {
-            State::Failed(failure) => {
-                self.close_operation(session, &operation);
-                Err(failure)
-            }
-            _ => Ok(operation),
-        }
-    }
-
-    fn enter(
-        &self,
-        session: &Arc<Session>,
-        kind: Kind,
-        aside: Option<Arc<Aside>>,
-    ) -> Result<Arc<Operation>, Failure> {
-        let id = self.place.new_operation();
-        let buffer = Buffer::new(Arc::clone(&self.spool), self.config.window_bytes);
-        let operation = Operation::new(id, session.id, kind, session.inside.clone(), aside, buffer);
-        if let Some(gone) = session.enter(&operation, self.config.max_operations)? {
-            gone.close();
-        }
-        Ok(operation)
-    }
-
-    /// Closes an operation.
-    pub(crate) fn close_operation(&self, session: &Session, operation: &Operation) {
-        if session.take(operation.id).is_some() {
-            operation.close();
-        }
-    }
-
-    /// Closes a session with everything that runs in it.
-    pub(crate) async fn close(&self, session: &Arc<Session>) {
-        if self.lock().remove(&session.id).is_none() {
-            return;
-        }
-        for operation in session.take_all() {
-            operation.close();
-        }
-        let (closed, done) = (Arc::clone(session), tokio::sync::oneshot::channel());
-        self.tasks.spawn_to_end("sql close", CLOSE_DEADLINE, async move {
-            if let Err(status) = closed.inside.close().await {
-                tracing::warn!(session.id = %closed.inside.id(), %status, "a session was not closed; it ends when it is idle");
-            }
-            let _closed = done.0.send(());
-        });
-        let _closed = done.1.await;
-    }
-
-    /// Closes what nobody uses.
-    fn sweep(self: &Arc<Self>) {
-        let unused = Duration::from_secs(self.config.operation_idle_seconds);
-        let sessions: Vec<_> = self.lock().values().cloned().collect();
-        metrics::gauge!("berth_sql_sessions").set(sessions.len() as f64);
-        metrics::gauge!("berth_sql_result_memory_bytes").set(self.spool.memory.used() as f64);
-        metrics::gauge!("berth_sql_result_disk_bytes").set(self.spool.disk_bytes() as f64);
-        for session in sessions {
-            for operation in session.take_unused(unused) {
-                operation.close();
-            }
-            let usual = Duration::from_secs(self.config.session_idle_seconds);
-            let limit = session.opening.idle.unwrap_or(usual);
-            if limit.is_zero() || session.idle() <= limit {
-                continue;
-            }
-            if session.is_shared() {
-                // Another broker may be using it: when it ends is in its record.
-                self.forget(session.id);
-            } else {
-                tracing::info!(session.id = %session.inside.id(), "an idle session is closed");
-                let engine = Arc::clone(self);
-                self.tasks
-                    .spawn("sql idle", async move { engine.close(&session).await });
-            }
-        }
-    }
-}
-
-/// Who a session of `real` acts for.
-pub(crate) fn acting(caller: &Caller, real: &str, wanted: Option<&str>) -> Result<String, Failure> {
-    match wanted {
-        None | Some("") => Ok(real.to_owned()),
-        Some(wanted) if wanted == real || caller.operator => Ok(wanted.to_owned()),
-        Some(wanted) => Err(Failure::new(
-            "42501",
-            format!(
-                "Failed to validate proxy privilege of {real} for {wanted}: only operators act for others; \
-                 leave the proxy user out"
-            ),
-        )),
-    }
-}
-
-/// Who named nobody may use any session, since they could have named anybody.
-fn may_use(caller: &Caller, session: &Session) -> bool {
-    let is_theirs = |user: &String| *user == session.opened_by;
-    caller.user.as_ref().is_none_or(is_theirs)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn i7_only_operators_act_for_others() {
-        // hs2#19
-        let caller = |operator| Caller {
-            user: Some("ann".to_owned()),
-            tenant: None,
-            operator,
-        };
-        assert_eq!(acting(&caller(false), "ann", None).unwrap(), "ann");
-        assert_eq!(acting(&caller(false), "ann", Some("ann")).unwrap(), "ann");
-        assert_eq!(acting(&caller(true), "ann", Some("bob")).unwrap(), "bob");
-        let failure = acting(&caller(false), "ann", Some("bob")).unwrap_err();
-        assert!(failure.text.contains("proxy privilege of ann for bob"));
-    }
 }

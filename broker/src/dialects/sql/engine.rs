@@ -1,0 +1,269 @@
+//! The sessions that this broker serves, from their opening to their close.
+
+mod statements;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use berth_core::record::{Dialect, Lifetime};
+use berth_runtime::tasks::Tasks;
+use uuid::Uuid;
+
+use super::failure::Failure;
+use super::opening::Opening;
+use super::place::Place;
+use super::session::Session;
+use super::spool::Spool;
+use super::{Caller, Origin, SqlConfig};
+use crate::dialects::connect::inside::{Inside, Terms};
+use crate::dialects::connect::{Connect, Identity};
+
+/// How long opening a session waits for its driver. A cold start takes longer, and is waited for by its statements.
+const OPEN_PATIENCE: Duration = Duration::from_secs(5);
+/// How often what nobody uses is looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
+/// How long closing a session may take.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(60);
+/// The engine. One a broker.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    /// Its limits.
+    pub(crate) config: SqlConfig,
+    connect: Arc<Connect>,
+    tasks: Tasks,
+    /// What the ids of its operations begin with.
+    pub(crate) place: Place,
+    spool: Arc<Spool>,
+    sessions: Mutex<HashMap<Uuid, Arc<Session>>>,
+}
+
+impl Engine {
+    /// An engine over `connect`, whose tasks belong to `tasks`. Starts the sweep of what nobody uses.
+    pub(crate) fn new(connect: Arc<Connect>, config: SqlConfig, tasks: Tasks, place: Place) -> Arc<Self> {
+        let engine = Arc::new(Self {
+            spool: config.spool(),
+            config,
+            connect,
+            tasks,
+            place,
+            sessions: Mutex::default(),
+        });
+        let (swept, draining) = (Arc::downgrade(&engine), engine.tasks.shutdown().clone());
+        engine.tasks.spawn("sql sweep", async move {
+            let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = draining.draining() => return,
+                }
+                let Some(engine) = swept.upgrade() else { return };
+                engine.sweep();
+            }
+        });
+        engine
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a session, and waits a little for its driver: a refusal is told at once, a cold start is not waited for.
+    ///
+    /// # Errors
+    /// What it asks for is not allowed, or there is no room for it.
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        caller: &Caller,
+        dialect: Dialect,
+        protocol: i32,
+        opening: Opening,
+    ) -> Result<Arc<Session>, Failure> {
+        let (id, real) = (Uuid::new_v4(), caller.name().to_owned());
+        let user = acting(caller, &real, opening.proxy_user.as_deref())?;
+        let origin = Origin {
+            id,
+            opened_by: real,
+            user,
+            tenant: caller.tenant.clone(),
+            dialect,
+            protocol,
+        };
+        let session = self.enter_session(origin, opening);
+        let (begun, told) = (Arc::clone(&session), tokio::sync::oneshot::channel());
+        self.tasks.spawn("sql session", async move {
+            // Nobody waits for it any more when this fails; its statements will say the same.
+            drop(told.0.send(begun.ready().await));
+        });
+        match tokio::time::timeout(OPEN_PATIENCE, told.1).await {
+            Ok(Ok(Err(failure))) => {
+                self.close(&session).await;
+                Err(failure)
+            }
+            Ok(Ok(Ok(())) | Err(_)) | Err(_) => Ok(session),
+        }
+    }
+
+    /// Takes up a session that was opened by another broker, and is where its client left it.
+    pub(crate) fn adopt(&self, origin: Origin, opening: Opening) -> Arc<Session> {
+        let opening = Opening {
+            catalog: None,
+            database: None,
+            ..opening
+        };
+        self.enter_session(origin, opening)
+    }
+
+    /// The session of this id; the one that is there already if another call was first.
+    fn enter_session(&self, origin: Origin, opening: Opening) -> Arc<Session> {
+        let terms = self.terms(origin.dialect, &opening);
+        let identity = Identity {
+            user: origin.user.clone(),
+            tenant: origin.tenant.clone(),
+        };
+        let connect = Arc::clone(&self.connect);
+        let inside = Inside::new(connect, &origin.user, Some(identity), origin.id, terms);
+        let id = origin.id;
+        let session = || Session::new(origin, opening, inside);
+        Arc::clone(self.lock().entry(id).or_insert_with(session))
+    }
+
+    /// Forgets a session here, with its operations; it lives on.
+    pub(crate) fn forget(&self, id: Uuid) {
+        let session = self.lock().remove(&id);
+        for operation in session.iter().flat_map(|session| session.take_all()) {
+            operation.close();
+        }
+    }
+
+    fn terms(&self, dialect: Dialect, opening: &Opening) -> Terms {
+        let idle = opening
+            .idle
+            .unwrap_or_else(|| Duration::from_secs(self.config.session_idle_seconds));
+        Terms {
+            dialect,
+            name: opening.name.clone(),
+            profile: opening.profile.clone(),
+            confs: opening.confs.clone(),
+            lifetime: Lifetime {
+                idle_millis: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
+                ..Lifetime::default()
+            },
+            share: opening.share.clone(),
+        }
+    }
+
+    /// A session of the caller's.
+    ///
+    /// # Errors
+    /// There is none of this id.
+    pub(crate) fn session(&self, id: Uuid, caller: &Caller) -> Result<Arc<Session>, Failure> {
+        let found = self.lock().get(&id).cloned();
+        let session = found.filter(|session| may_use(caller, session));
+        let session = session.ok_or_else(|| Failure::no_session(id))?;
+        session.touch();
+        Ok(session)
+    }
+
+    /// A session as it is here, whoever's it is, without noting a call about it.
+    pub(crate) fn peek(&self, id: Uuid) -> Option<Arc<Session>> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// The sessions here that other brokers may serve, too, and that nobody has used here for so long.
+    pub(crate) fn shared(&self, dialect: Dialect, quiet: Duration) -> Vec<Uuid> {
+        let sessions = self.lock();
+        let is_wanted = |session: &&Arc<Session>| {
+            session.is_shared() && session.dialect == dialect && session.idle() >= quiet
+        };
+        let shared = sessions.values().filter(is_wanted);
+        shared.map(|session| session.id).collect()
+    }
+
+    /// Closes a session with everything that runs in it.
+    pub(crate) async fn close(&self, session: &Arc<Session>) {
+        if self.lock().remove(&session.id).is_none() {
+            return;
+        }
+        for operation in session.take_all() {
+            operation.close();
+        }
+        let (closed, done) = (Arc::clone(session), tokio::sync::oneshot::channel());
+        self.tasks.spawn_to_end("sql close", CLOSE_DEADLINE, async move {
+            if let Err(status) = closed.inside.close().await {
+                tracing::warn!(session.id = %closed.inside.id(), %status, "a session was not closed; it ends when it is idle");
+            }
+            let _closed = done.0.send(());
+        });
+        let _closed = done.1.await;
+    }
+
+    /// Closes what nobody uses.
+    fn sweep(self: &Arc<Self>) {
+        let unused = Duration::from_secs(self.config.operation_idle_seconds);
+        let sessions: Vec<_> = self.lock().values().cloned().collect();
+        metrics::gauge!("berth_sql_sessions").set(sessions.len() as f64);
+        metrics::gauge!("berth_sql_result_memory_bytes").set(self.spool.memory.used() as f64);
+        metrics::gauge!("berth_sql_result_disk_bytes").set(self.spool.disk_bytes() as f64);
+        for session in sessions {
+            for operation in session.take_unused(unused) {
+                operation.close();
+            }
+            let usual = Duration::from_secs(self.config.session_idle_seconds);
+            let limit = session.opening.idle.unwrap_or(usual);
+            if limit.is_zero() || session.idle() <= limit {
+                continue;
+            }
+            if session.is_shared() {
+                // Another broker may be using it: when it ends is in its record.
+                self.forget(session.id);
+            } else {
+                tracing::info!(session.id = %session.inside.id(), "an idle session is closed");
+                let engine = Arc::clone(self);
+                self.tasks
+                    .spawn("sql idle", async move { engine.close(&session).await });
+            }
+        }
+    }
+}
+
+/// Who a session of `real` acts for.
+pub(crate) fn acting(caller: &Caller, real: &str, wanted: Option<&str>) -> Result<String, Failure> {
+    match wanted {
+        None | Some("") => Ok(real.to_owned()),
+        Some(wanted) if wanted == real || caller.operator => Ok(wanted.to_owned()),
+        Some(wanted) => Err(Failure::new(
+            "42501",
+            format!(
+                "Failed to validate proxy privilege of {real} for {wanted}: only operators act for others; \
+                 leave the proxy user out"
+            ),
+        )),
+    }
+}
+
+/// Who named nobody may use any session, since they could have named anybody.
+fn may_use(caller: &Caller, session: &Session) -> bool {
+    let is_theirs = |user: &String| *user == session.opened_by;
+    caller.user.as_ref().is_none_or(is_theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i7_only_operators_act_for_others() {
+        // hs2#19
+        let caller = |operator| Caller {
+            user: Some("ann".to_owned()),
+            tenant: None,
+            operator,
+        };
+        assert_eq!(acting(&caller(false), "ann", None).unwrap(), "ann");
+        assert_eq!(acting(&caller(false), "ann", Some("ann")).unwrap(), "ann");
+        assert_eq!(acting(&caller(true), "ann", Some("bob")).unwrap(), "bob");
+        let failure = acting(&caller(false), "ann", Some("bob")).unwrap_err();
+        assert!(failure.text.contains("proxy privilege of ann for bob"));
+    }
+}
