@@ -1,6 +1,7 @@
 //! One driver: what is known of it, and its end.
 
 mod batch;
+pub(crate) mod host;
 pub(crate) mod launch;
 pub(crate) mod preflight;
 pub(crate) mod probe;

@@ -98,7 +98,7 @@ impl Drivers {
         tasks: &Tasks,
     ) -> std::io::Result<Arc<Self>> {
         let state = &config.state_dir;
-        let host = crate::driver::launch::install_host(state)?;
+        let host = crate::driver::host::install(state)?;
         let (journal, floors) = Journal::open(&state.join("epochs"))?;
         let metastore = Metastore::start(&config, &host, tasks)?;
         let confs = metastore.as_ref().map(|metastore| metastore.confs());
