@@ -37,9 +37,9 @@ use berth_runtime::tasks::Tasks;
 use berth_store::StoreRef;
 use serde::{Deserialize, Serialize};
 
-use super::kyuubi::forward::Peers;
 use super::sql::directory::Directory;
 use super::sql::failure::Failure;
+use super::sql::peers::Peers;
 use super::sql::{Caller, Engine};
 use crate::calls::Calls;
 

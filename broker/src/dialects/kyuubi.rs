@@ -17,7 +17,7 @@ pub(crate) mod cluster;
 mod columns;
 mod desk;
 mod door;
-pub(crate) mod forward;
+mod forward;
 mod operations;
 mod pages;
 pub(crate) mod refusal;

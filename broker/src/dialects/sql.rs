@@ -12,7 +12,7 @@
 //! | `buffer`, `spool` | rows that are not fetched yet, in memory and on disk |
 //! | `cursor` | a client's place among them |
 //! | `directory` | sessions that any broker serves |
-//! | `place` | which broker an operation runs at |
+//! | `place`, `peers` | which broker an operation runs at, and how that one is called |
 //! | `plan`, `whole` | requests and answers of Spark Connect |
 //! | `text` | values as Hive writes them |
 //! | `metadata` | the catalog in the shape that JDBC has |
@@ -28,6 +28,7 @@ mod log;
 pub(crate) mod metadata;
 pub(crate) mod opening;
 pub(crate) mod operation;
+pub(crate) mod peers;
 pub(crate) mod place;
 mod plan;
 pub(crate) mod session;

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::wire::Message;
 use super::{Hs2, handle};
-use crate::dialects::kyuubi::forward::PASSED_ON;
 use crate::dialects::sql::failure::Failure;
+use crate::dialects::sql::peers::PASSED_ON;
 use crate::dialects::sql::place::Place;
 
 /// The calls about an operation.

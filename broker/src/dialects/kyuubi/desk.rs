@@ -14,7 +14,6 @@ use super::KyuubiConfig;
 use super::batches::cursors::Cursors;
 use super::cluster::Cluster;
 use super::door::From;
-use super::forward::Peers;
 use super::operations::{Entry, Operations};
 use super::refusal::Refusal;
 use super::request::NewSession;
@@ -24,6 +23,7 @@ use crate::dialects::sql::directory::{self, Directory, Found, Listed};
 use crate::dialects::sql::failure::Failure;
 use crate::dialects::sql::opening::Opening;
 use crate::dialects::sql::operation::Operation;
+use crate::dialects::sql::peers::Peers;
 use crate::dialects::sql::session::Session;
 use crate::dialects::sql::{Caller, Engine, Origin};
 
