@@ -1,10 +1,13 @@
-"""Jobs that Spark goes on with although their operation was interrupted.
+"""Jobs that Spark goes on with although the operation that they belong to was interrupted.
 
-Spark Connect hands an interrupt to an operation's thread once. A thread that is just about to submit its job may not
-hear of it: the job then runs to its end and holds the session's cores, and no second interrupt reaches it. So what was
-interrupted and still runs some time later has its jobs cancelled here, by the tag that Spark gives them.
+Spark Connect hands an interrupt to an operation's thread once, and cancels the jobs that the operation has then. What
+submits a job just afterwards, that thread or one that makes a stage for it, does not hear of it: the job runs to its
+end and holds the session's cores, and no second interrupt reaches it. So a job whose operation was interrupted, or is
+not there any more, is cancelled here. Queries that stream outlive the operation that started them by design; Spark
+puts their jobs into a group, which jobs of operations are in none of.
 """
 
+import sys
 import threading
 import time
 
@@ -12,26 +15,24 @@ from berth_driver import spark
 
 LOOK_SECONDS = 1.0
 PACKAGE = "org.apache.spark.sql.connect."
+# What Spark Connect's tags for the jobs of an operation begin with.
+OPERATION_TAG = "SparkConnect_OperationTag"
 
 
 class Leftovers:
     """Looks after one driver."""
 
     def __init__(self, context):
-        self.context = context
-        self.jvm = context._jvm
+        self.spark = context._jsc.sc()
+        self.running = context._jvm.java.util.List.of(context._jvm.org.apache.spark.JobExecutionStatus.RUNNING)
         manager = spark.connect_service(context).executionManager()
         # Private parts of Spark: without them there is nothing to look at, which the driver's log says.
-        self.executions = self.private(PACKAGE + "service.SparkConnectExecutionManager", "executions").get(manager)
-        self.runner = self.private(PACKAGE + "service.ExecuteHolder", "runner")
-        self.states = self.private(PACKAGE + "execution.ExecuteThreadRunner", "state")
-        self.interrupted = self.private(PACKAGE + "execution.ThreadState$", "startedInterrupted").get(None)
+        private = private_fields(context)
+        self.executions = private("service.SparkConnectExecutionManager", "executions").get(manager)
+        self.runner = private("service.ExecuteHolder", "runner")
+        self.states = private("execution.ExecuteThreadRunner", "state")
+        self.interrupted = private("execution.ThreadState$", "startedInterrupted").get(None)
         self.seen = frozenset()
-
-    def private(self, name, field):
-        found = spark.java_class(self.context, name).getDeclaredField(field)
-        found.setAccessible(True)
-        return found
 
     def holders(self):
         """The operations that there are. One may end meanwhile."""
@@ -40,17 +41,39 @@ class Leftovers:
     def state(self, holder):
         return self.states.get(self.runner.get(holder))
 
-    def is_interrupted(self, holder):
-        return self.state(holder).get().equals(self.interrupted)
+    def wanted(self):
+        """The tags of the operations that nobody has interrupted."""
+        return {holder.jobTag() for holder in self.holders() if not self.state(holder).get().equals(self.interrupted)}
 
     def look(self):
-        """Cancels the jobs of what was interrupted at the last look already; gives their tags."""
-        tags = frozenset(holder.jobTag() for holder in self.holders() if self.is_interrupted(holder))
-        late = self.seen & tags
-        for tag in late:
-            self.context.cancelJobsWithTag(tag)
-        self.seen = tags
+        """Cancels the jobs that belonged to no such operation at the last look already; gives their numbers."""
+        jobs = [job for job in elements(self.spark.statusStore().jobsList(self.running)) if job.jobGroup().isEmpty()]
+        tags = {job.jobId(): operations_of(job) for job in jobs}
+        # The operations after the jobs: one that begins meanwhile is not taken for one that has gone.
+        wanted = self.wanted() if any(tags.values()) else set()
+        unwanted = frozenset(job for job, of_job in tags.items() if of_job and not of_job & wanted)
+        late = self.seen & unwanted
+        for job in late:
+            self.spark.cancelJob(job)
+        self.seen = unwanted
         return late
+
+
+def private_fields(context):
+    def private(name, field):
+        found = spark.java_class(context, PACKAGE + name).getDeclaredField(field)
+        found.setAccessible(True)
+        return found
+
+    return private
+
+
+def elements(sequence):
+    return [sequence.apply(at) for at in range(sequence.size())]
+
+
+def operations_of(job):
+    return {tag for tag in elements(job.jobTags()) if tag.startswith(OPERATION_TAG)}
 
 
 def watch(context, observer):
@@ -63,12 +86,12 @@ def keep_looking(context, observer):
     try:
         leftovers = Leftovers(context)
     except Exception as error:  # noqa: BLE001 - whatever Spark has in other places, its driver works without this
-        print(f"berth: interrupts that Spark misses are not repeated: {error}", flush=True)
+        print(f"berth: interrupts that Spark misses are not repeated: {error}", file=sys.__stderr__, flush=True)
         return
     while True:
         time.sleep(LOOK_SECONDS)
         try:
-            for tag in leftovers.look():
-                print(f"berth: cancelled again what was interrupted: {tag}", flush=True)
+            for job in leftovers.look():
+                print(f"berth: cancelled job {job}, whose operation was interrupted", file=sys.__stderr__, flush=True)
         except Exception as error:  # noqa: BLE001 - an operation may end while it is looked at
-            print(f"berth: interrupts are looked at again: {error}", flush=True)
+            print(f"berth: interrupts are looked at again: {error}", file=sys.__stderr__, flush=True)

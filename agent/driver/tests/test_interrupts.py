@@ -1,4 +1,4 @@
-"""Interrupts that the thread of an operation does not hear."""
+"""Jobs whose operation was interrupted, or is gone."""
 
 import threading
 
@@ -6,34 +6,85 @@ import pytest
 from pyspark.errors.exceptions.connect import SparkConnectException
 from pyspark.sql import SparkSession
 
-# As Spark does it, but for the word to the thread.
-INTERRUPT = """
+BUSY = "select count(*) from range(1000000000000) where hash(id) = 7"
+# Until the job of another session runs.
+FIND = """
 import time
 from berth_driver import interrupts
 left = interrupts.Leftovers(sc)
 while not sc.statusTracker().getActiveJobsIds():
     time.sleep(0.05)
+"""
+# As Spark does it, but for the word to the thread.
+INTERRUPT = FIND + """
 for holder in left.holders():
     left.state(holder).set(left.interrupted)
 len(left.holders())
 """
+# A job like that of the operation, but submitted when the operation has been cancelled and is gone.
+LATER = FIND + """
+import threading
+(tag,) = left.wanted()
+def submit():
+    sc.addJobTag(tag)
+    try:
+        sc.range(0, 2, numSlices=2).foreach(lambda _: time.sleep(600))
+    except Exception as error:
+        outcome.append(type(error).__name__)
+outcome = []
+sc.cancelJobsWithTag(tag)
+while left.holders():
+    time.sleep(0.05)
+late = threading.Thread(target=submit)
+late.start()
+late.join(120)
+late.is_alive(), outcome
+"""
 
 
-def test_an_interrupt_that_is_not_heard_ends_the_job_all_the_same(driver):
+@pytest.fixture
+def session(driver):
+    made = SparkSession.builder.remote(f"sc://127.0.0.1:{driver.port}").create()
+    yield made
+    made.stop()
+
+
+def busy(session, outcome):
+    with pytest.raises(SparkConnectException) as raised:
+        session.sql(BUSY).collect()
+    outcome.append(str(raised.value))
+
+
+def test_an_interrupt_that_is_not_heard_ends_the_job_all_the_same(driver, session):
     """Its operation ends as any that was interrupted, and the cores are free"""
-    spark = SparkSession.builder.remote(f"sc://127.0.0.1:{driver.port}").create()
     outcome = []
-
-    def run():
-        with pytest.raises(SparkConnectException) as raised:
-            spark.sql("select count(*) from range(1000000000000) where hash(id) = 7").collect()
-        outcome.append(str(raised.value))
-
-    running = threading.Thread(target=run)
+    running = threading.Thread(target=busy, args=(session, outcome))
     running.start()
     assert driver.show("pyspark", INTERRUPT) == "1"
     running.join(120)
     assert "OPERATION_CANCELED" in outcome[0]
     assert driver.show("pyspark", "len(sc.statusTracker().getActiveJobsIds())") == "0"
-    assert spark.sql("select 1").collect() == [(1,)]
-    spark.stop()
+    assert session.sql("select 1").collect() == [(1,)]
+
+
+def test_a_job_that_comes_after_the_end_of_its_operation_is_ended(driver, session):
+    """As a stage that is made on another thread when its operation has been cancelled"""
+    outcome = []
+    running = threading.Thread(target=busy, args=(session, outcome))
+    running.start()
+    assert driver.show("pyspark", LATER) == "(False, ['Py4JJavaError'])"
+    running.join(120)
+    assert outcome
+    assert driver.show("pyspark", "len(sc.statusTracker().getActiveJobsIds())") == "0"
+
+
+def test_a_query_that_streams_outlives_the_operation_that_started_it(driver, session):
+    """Its jobs are in a group, and are let be over several looks"""
+    rate = session.readStream.format("rate").option("rowsPerSecond", 10).load()
+    query = rate.writeStream.format("noop").trigger(processingTime="0 seconds").start()
+    driver.show("pyspark", FIND + "looks = []\nwhile len(looks) < 3:\n    looks.append(left.look())\n    time.sleep(1)\n")
+    before = query.lastProgress["batchId"]
+    while query.lastProgress["batchId"] < before + 3:
+        assert query.exception() is None
+    assert query.isActive
+    query.stop()

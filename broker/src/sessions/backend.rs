@@ -13,6 +13,10 @@ use crate::dialects::connect::backend::{Backend, Ended, Intent, Refusal, Route, 
 
 #[async_trait]
 impl Backend for Sessions {
+    fn touch(&self, session: SessionId) {
+        self.touches.note(session, true);
+    }
+
     async fn open(&self, wanted: Wanted) -> Result<Route, Refusal> {
         if let Some(served) = self.served(wanted.session) {
             return Ok(served.route);

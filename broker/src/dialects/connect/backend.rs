@@ -187,6 +187,9 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Ends a session. With `reopen`, its id may be opened again, as a new session.
     async fn close(&self, session: SessionId, reason: CloseReason, reopen: bool) -> Result<(), Refusal>;
 
+    /// Notes that a client uses a session, where its driver does not see it.
+    fn touch(&self, session: SessionId);
+
     /// Writes an intent down. Durable when it returns.
     async fn begin(&self, route: &Route, intent: Intent) -> Result<Ticket, Refusal>;
 

@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use berth_core::connect::classify_execute;
 use berth_core::ids::SessionId;
-use berth_core::lineage::Class;
+use berth_core::lineage::{Class, Outcome};
 use berth_core::record::{CloseReason, Dialect, Lifetime, SessionRecord};
 use berth_core::share;
 use berth_core::wire;
 use bytes::Bytes;
-use tonic::Status;
+use tonic::{Code, Status};
 use uuid::Uuid;
 
-use super::rpc::{Rpc, execute as fields};
+use super::reattach::recorded_status;
+use super::rpc::{Rpc, answer, execute as fields};
 use super::session::Call;
 use super::stream::Answers;
 use super::{Connect, Identity, clone, errors, execute, interrupt};
@@ -69,6 +70,11 @@ impl Inside {
         self.call.session
     }
 
+    /// Notes that its client uses it, by a call that its driver does not see.
+    pub(crate) fn touch(&self) {
+        self.connect.backend.touch(self.call.session);
+    }
+
     /// Opens the session, or waits for its next place, and gives its record.
     ///
     /// # Errors
@@ -110,7 +116,13 @@ impl Inside {
         wire::append_bytes(&mut message, fields::REQUEST_OPTIONS, &option);
         let call = self.call.about(Rpc::ExecutePlan, message.into());
         let answers = execute::execute(&self.connect, call).await?;
-        Ok(Results { answers })
+        Ok(Results {
+            inside: self.clone(),
+            operation: operation.to_string(),
+            class: class_of(plan),
+            answers,
+            is_complete: false,
+        })
     }
 
     /// Asks an operation to stop. Its results end with an error soon after.
@@ -147,17 +159,70 @@ impl Inside {
 /// What an operation answers, message by message.
 #[derive(Debug)]
 pub(crate) struct Results {
+    inside: Inside,
+    operation: String,
+    class: Option<Class>,
     answers: Answers,
+    /// True once the driver has said that nothing follows.
+    is_complete: bool,
 }
 
 impl Results {
     /// The next `ExecutePlanResponse`; `None` at the end. What was given out is not kept: this reader does not lose
     /// its connection. Cancel-safe.
+    ///
+    /// A client of Spark Connect comes back after some ends to find out what became of its operation. This one does
+    /// it here, so an error that says to try again is never told of a write that may have run.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, Status>> {
         self.answers.forget_sent();
-        let next = self.answers.next().await?;
-        Some(next.map(|message| message.body))
+        match self.answers.next().await {
+            Some(Ok(message)) => {
+                self.is_complete |= completes(&message.body);
+                Some(Ok(message.body))
+            }
+            Some(Err(status)) if status.code() == Code::Unavailable => self.found_out(status).await,
+            Some(Err(status)) => Some(Err(status)),
+            None if self.is_complete => None,
+            // Somebody else has released the operations of the session.
+            None => {
+                self.found_out(Status::cancelled("the operation was released before its end"))
+                    .await
+            }
+        }
     }
+
+    /// What became of an operation whose results end before they are complete, by what is written down of it.
+    async fn found_out(&mut self, status: Status) -> Option<Result<Bytes, Status>> {
+        if !matches!(self.class, Some(Class::Write | Class::Pinned)) {
+            return Some(Err(status));
+        }
+        let recalled = self
+            .inside
+            .connect
+            .recall(self.inside.call.session, &self.operation);
+        match recalled.await {
+            // It never came to be run.
+            Ok(None) => Some(Err(status)),
+            Ok(Some(entry)) => match entry.outcome {
+                Outcome::Succeeded { .. } => None,
+                Outcome::Failed {
+                    code,
+                    message,
+                    details,
+                } => Some(Err(recorded_status(code, &message, &details))),
+                Outcome::Unknown => Some(Err(errors::outcome_unknown(&entry.what))),
+            },
+            Err(unread) => {
+                tracing::warn!(session.id = %self.inside.id(), error = %unread, "what became of a write cannot be read");
+                Some(Err(errors::outcome_unknown("a write")))
+            }
+        }
+    }
+}
+
+/// True of the message that says that nothing follows.
+fn completes(message: &[u8]) -> bool {
+    wire::last_bytes(message, answer::RESULT_COMPLETE).is_ok_and(|found| found.is_some())
 }
 
 /// The class of a serialized `Plan`; `None` if it is none.

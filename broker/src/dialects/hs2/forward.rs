@@ -3,7 +3,7 @@
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, SET_COOKIE};
 use http::{HeaderMap, Method, Uri};
 use uuid::Uuid;
 
@@ -62,10 +62,16 @@ impl Hs2 {
             ))
         })?;
         let answered = self.peers.call(url, request(uri, headers, body)).await;
+        let answered = answered.map(|mut response| {
+            // There, a cookie is as good as a login. It is not to be had with a cookie alone.
+            response.headers_mut().remove(SET_COOKIE);
+            response
+        });
         answered.map_err(|fault| {
             tracing::warn!(broker.id = %broker.id, error = %fault, "a call could not be passed on to another broker");
             Failure::passing(format!(
-                "operation {operation} runs at broker {}, which does not answer; try again",
+                "operation {operation} runs at broker {}, which does not answer; try again, rows from the start of \
+                 the result",
                 broker.id
             ))
         })

@@ -40,7 +40,7 @@ impl Wanted {
         users.is_none_or(|users| users.split(',').any(|name| name.trim() == user))
     }
 
-    /// All sessions here are interactive: batches are Livy's.
+    /// All sessions here are interactive: batches have calls of their own.
     fn has_type(&self) -> bool {
         let wanted = self.session_type.as_deref().filter(|wanted| !wanted.is_empty());
         wanted.is_none_or(|wanted| {

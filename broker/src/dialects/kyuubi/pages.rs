@@ -19,7 +19,7 @@ const PAGE: &str = "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Berth</title
 type Call = (&'static str, &'static [&'static str], &'static str);
 
 /// The calls, as the router has them.
-const CALLS: [Call; 33] = [
+const CALLS: [Call; 34] = [
     ("/ping", &["get"], "Answers pong"),
     ("/version", &["get"], "The release of Kyuubi that the API is of"),
     ("/webui/config", &["get"], "What the web interface may do"),
@@ -117,6 +117,11 @@ const CALLS: [Call; 33] = [
         "/batches/reassign",
         &["post"],
         "Has this broker follow the batches of one that is gone",
+    ),
+    (
+        "/admin/refresh/{what}",
+        &["post"],
+        "Answers as Kyuubi does; Berth reads its files by itself",
     ),
     ("/admin/sessions", &["get"], "Everybody's sessions"),
     (

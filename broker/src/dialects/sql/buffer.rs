@@ -245,7 +245,7 @@ impl Buffer {
     /// The rows around row `at`, once they are there; `None` behind the last one. Cancel-safe.
     ///
     /// # Errors
-    /// What the result ended with, if that was before this row.
+    /// What the result ended with, if that was before this row; a row that is not kept any more.
     pub(super) async fn find(&self, at: u64) -> Result<Option<Segment>, Failure> {
         loop {
             let news = self.news.notified();
@@ -255,6 +255,9 @@ impl Buffer {
                 let state = self.lock();
                 if let Some(segment) = state.find(at) {
                     return Ok(Some(segment.clone()));
+                }
+                if at < state.received {
+                    return Err(Failure::gone(at));
                 }
                 if let Some(end) = &state.end {
                     return end.clone().map(|()| None);
@@ -300,12 +303,11 @@ impl State {
         })
     }
 
-    /// Rows that were in memory are in a file now; without one, they and all before them are forgotten.
+    /// Rows that were in memory are in a file now; without one, they and all before them are forgotten, unless the
+    /// client has turned back to them.
     fn spilt(&mut self, start: u64, stored: Option<Stored>) {
         let Some(stored) = stored else {
-            while self.segments.front().is_some_and(|front| front.start <= start) {
-                self.forget_front();
-            }
+            while self.segments.front().is_some_and(|front| front.start <= start) && self.forget_read() {}
             return;
         };
         let index = self.segments.partition_point(|segment| segment.start < start);

@@ -73,7 +73,7 @@ impl Current {
 
 impl Cursor {
     /// Takes a page of at most `rows` rows and about `bytes` bytes from `buffer`, and waits for what it needs. A page
-    /// has a row at least where there is one.
+    /// has a row at least where there is one. Cancel-safe: a call that is given up leaves the place where it was.
     ///
     /// # Errors
     /// The statement's own, or a place that is gone.
@@ -84,13 +84,11 @@ impl Cursor {
         rows: usize,
         bytes: usize,
     ) -> Result<Page, Failure> {
-        self.turn(buffer, orientation, rows)?;
-        self.page_start = self.at;
-        let mut batches = Vec::new();
+        let start = self.turned(buffer, orientation, rows)?;
+        let (mut at, mut batches) = (start, Vec::new());
         let (mut wanted, mut room) = (rows.max(1), bytes);
         while wanted > 0 && room > 0 {
-            let at = self.at;
-            let current = match self.here(buffer).await {
+            let current = match self.here(buffer, at).await {
                 Ok(Some(current)) => current,
                 Ok(None) => break,
                 // It is told to the fetch that has no rows before it.
@@ -102,26 +100,28 @@ impl Cursor {
             let row_bytes = (current.bytes / there).max(1);
             let taken = wanted.min(there - skipped).min((room / row_bytes).max(1));
             slice(&current.rows, skipped, taken, &mut batches);
-            self.at += taken as u64;
+            at += taken as u64;
             wanted -= taken;
             room = room.saturating_sub(taken * row_bytes);
-            buffer.read_to(self.at);
+            buffer.read_to(at);
         }
+        let more = !matches!(buffer.find(at).await, Ok(None));
+        (self.page_start, self.at) = (start, at);
         self.let_go();
         Ok(Page {
             schema: buffer.schema(),
-            start: self.page_start,
+            start,
             batches,
-            more: !matches!(buffer.find(self.at).await, Ok(None)),
+            more,
         })
     }
 
-    /// The rows around the next one; `None` at the end.
-    async fn here(&mut self, buffer: &Buffer) -> Result<Option<&Current>, Failure> {
-        let is_here = |current: &Current| current.start <= self.at && self.at < current.end();
+    /// The rows around row `at`; `None` at the end.
+    async fn here(&mut self, buffer: &Buffer, at: u64) -> Result<Option<&Current>, Failure> {
+        let is_here = |current: &Current| current.start <= at && at < current.end();
         if !self.current.as_ref().is_some_and(is_here) {
             self.current = None;
-            let Some(segment) = buffer.find(self.at).await? else {
+            let Some(segment) = buffer.find(at).await? else {
                 return Ok(None);
             };
             self.current = Some(load(segment, buffer).await?);
@@ -137,17 +137,17 @@ impl Cursor {
         }
     }
 
-    fn turn(&mut self, buffer: &Buffer, orientation: Orientation, rows: usize) -> Result<(), Failure> {
+    /// The row at which a page begins.
+    fn turned(&self, buffer: &Buffer, orientation: Orientation, rows: usize) -> Result<u64, Failure> {
         let to = match orientation {
-            Orientation::Next => return Ok(()),
+            Orientation::Next => self.at,
             Orientation::First => 0,
             Orientation::Prior => self.page_start.saturating_sub(rows as u64),
         };
         if !buffer.turn_to(to) {
             return Err(Failure::gone(to));
         }
-        self.at = to;
-        Ok(())
+        Ok(to)
     }
 }
 

@@ -146,7 +146,11 @@ impl Engine {
             profile: opening.profile.clone(),
             confs: opening.confs.clone(),
             lifetime: Lifetime {
-                idle_millis: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
+                // There, 0 is the cluster's usual limit; here it is none.
+                idle_millis: match u64::try_from(idle.as_millis()) {
+                    Ok(0) | Err(_) => u64::MAX,
+                    Ok(millis) => millis,
+                },
                 ..Lifetime::default()
             },
             share: opening.share.clone(),

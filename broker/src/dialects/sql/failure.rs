@@ -58,6 +58,14 @@ impl Failure {
         Self::invalid(format!("the driver's rows cannot be read: {error}"))
     }
 
+    /// It ran for longer than it may.
+    pub(crate) fn late() -> Self {
+        Self::new(
+            "HYT00",
+            "the statement has run for longer than its limit; its last rows are not there",
+        )
+    }
+
     /// Its client wanted no more of a result.
     pub(crate) fn canceled() -> Self {
         Self::new("57014", "the statement was canceled; its last rows are not there")

@@ -147,16 +147,17 @@ impl Operation {
 
     /// Where it is once it is settled, or when `patience` is over.
     pub(crate) async fn settled(&self, patience: Duration) -> State {
-        let mut watched = self.state.subscribe();
-        // Only its end, which ends the waiting too, can be an error here.
-        let _settled = tokio::time::timeout(patience, watched.wait_for(State::is_settled)).await;
+        // Nothing is told but the time: what `ended` tells is read anew.
+        let _in_time = tokio::time::timeout(patience, self.ended()).await;
         self.state()
     }
 
     /// Where it is once it is settled.
     pub(crate) async fn ended(&self) -> State {
         let mut watched = self.state.subscribe();
-        let _settled = watched.wait_for(State::is_settled).await;
+        // What is waited for comes with a lock on the state, which has to be gone before anybody takes it again.
+        let settled = watched.wait_for(State::is_settled).await.map(drop);
+        debug_assert!(settled.is_ok(), "the sender lives as long as the operation");
         self.state()
     }
 
@@ -187,7 +188,15 @@ impl Operation {
 
     /// For how long nobody asked for it.
     pub(super) fn unused(&self) -> Duration {
+        if self.is_fetched() {
+            return Duration::ZERO;
+        }
         lock(&self.moments).used_at.elapsed()
+    }
+
+    /// True while a client waits for rows.
+    pub(super) fn is_fetched(&self) -> bool {
+        self.cursor.try_lock().is_err()
     }
 
     /// Some rows: at most so many, and about so many bytes. An error in the result comes after the rows before it.
@@ -212,6 +221,7 @@ impl Operation {
         }
         let mut cursor = self.cursor.lock().await;
         let fetched = cursor.page(&self.buffer, orientation, rows, bytes).await;
+        self.touch();
         if let Err(failure) = &fetched
             && !failure.is_of_place()
         {

@@ -89,6 +89,8 @@ impl Session {
     /// Notes a call of its client.
     pub(super) fn touch(&self) {
         *lock(&self.used_at) = Instant::now();
+        // Its driver does not see calls that are answered here.
+        self.inside.touch();
     }
 
     /// For how long its client has been quiet with nothing running.
@@ -96,7 +98,7 @@ impl Session {
         let operations = lock(&self.operations);
         if operations
             .values()
-            .any(|operation| !operation.state().is_settled())
+            .any(|operation| !operation.state().is_settled() || operation.is_fetched())
         {
             return Duration::ZERO;
         }

@@ -168,6 +168,8 @@ fn new_record(wanted: &Wanted) -> SessionRecord {
 
 #[async_trait]
 impl Backend for FakeBackend {
+    fn touch(&self, _: SessionId) {}
+
     async fn open(&self, wanted: Wanted) -> Result<Route, Refusal> {
         let _one = self.moving.lock().await;
         let id = wanted.session;

@@ -186,7 +186,7 @@ impl Kyuubi {
                     .lines(shown.listed.session, wanted)
                     .await?
                     .whole(),
-                None if from == 0 => vec![format!("Batch {} is waiting for a place", shown.origin.id)],
+                // A line that is not there later would take the place of one that its client then misses.
                 None => Vec::new(),
             });
         };

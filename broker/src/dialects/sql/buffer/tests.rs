@@ -109,6 +109,11 @@ async fn without_disk_what_was_read_is_forgotten_and_the_rest_goes_on() {
         buffer.read_to(u64::from(read + 1) * MESSAGE);
     }
     assert!(!buffer.turn_to(189) && buffer.turn_to(190));
+    assert_eq!(
+        buffer.find(0).await.unwrap_err(),
+        Failure::gone(0),
+        "it is not taken for the end"
+    );
 }
 
 #[tokio::test]

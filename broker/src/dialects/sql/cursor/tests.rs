@@ -155,3 +155,20 @@ async fn a_message_with_another_number_of_rows_than_it_says_is_refused() {
         .await;
     assert!(failed.unwrap_err().text.contains("run the statement again"));
 }
+
+#[tokio::test]
+async fn a_call_that_is_given_up_leaves_the_place_where_it_was() {
+    let (_directory, buffer) = buffer(1 << 20, 0);
+    let mut writer = buffer.spool().writer();
+    buffer.add(&mut writer, 700, stream(&[numbers(0, 700)])).await;
+    let mut client = client(&buffer);
+    tokio::select! {
+        biased;
+        _ = client.page(Orientation::Next) => panic!("a page is whole, or the result is at its end"),
+        () = tokio::task::yield_now() => {}
+    }
+    buffer.add(&mut writer, 800, stream(&[numbers(700, 1500)])).await;
+    buffer.finish(Ok(()));
+    assert_eq!(client.page(Orientation::Next).await, (0, 1000, true));
+    assert_eq!(client.page(Orientation::Next).await, (1000, 500, false));
+}

@@ -53,6 +53,8 @@ impl Operation {
         limit: Option<Duration>,
     ) {
         let mut feed = None;
+        let late = late(limit);
+        tokio::pin!(late);
         let begun = async {
             ready.await?;
             self.settle(State::Running);
@@ -67,7 +69,7 @@ impl Operation {
                 }
             },
             () = self.stop.cancelled() => State::Canceled,
-            () = late(limit) => State::TimedOut,
+            () = &mut late => State::TimedOut,
         };
         let stops = matches!(settled, State::Canceled | State::TimedOut);
         let follows = matches!(settled, State::Finished(_)) && !self.buffer.is_finished();
@@ -76,7 +78,7 @@ impl Operation {
             self.stop.cancel();
             self.stop_driver(feed).await;
         } else if let (true, Some(feed)) = (follows, &mut feed) {
-            self.take_rest(feed).await;
+            self.take_rest(feed, late).await;
         }
         // Whatever became of it, its driver has no more use for it, nor has anybody for a session of its own.
         self.inside.release(self.id);
@@ -134,8 +136,9 @@ impl Operation {
         }
     }
 
-    /// Takes the rest of the rows, so that they do not pile up in the driver, until its client wants no more.
-    async fn take_rest(&self, feed: &mut Feed) {
+    /// Takes the rest of the rows, so that they do not pile up in the driver, until its client wants no more or it is
+    /// too late.
+    async fn take_rest(&self, feed: &mut Feed, late: impl Future<Output = ()>) {
         let all = async {
             loop {
                 match self.take(feed).await {
@@ -149,6 +152,7 @@ impl Operation {
         let end = tokio::select! {
             end = all => end,
             () = self.stop.cancelled() => Err(Failure::canceled()),
+            () = late => Err(Failure::late()),
         };
         if end.is_ok() {
             self.note(&format!("INFO all {} rows are here", self.buffer.received()));
