@@ -173,11 +173,10 @@ impl Hs2 {
             .engine
             .open(&caller, Dialect::Hs2, version.number(), opening)
             .await?;
-        if client.shares
-            && let Err(failure) = self.share(&caller, &session, pairs).await
-        {
-            self.engine.close(&session).await;
-            return Err(failure);
+        if client.shares {
+            let opened = self.engine.opened(&session);
+            self.share(&caller, &session, pairs).await?;
+            opened.keep();
         }
         client.caller = Some(caller);
         client.opened.push(session.id);

@@ -27,7 +27,7 @@ impl Hs2 {
     /// Lets other brokers find a new session, which is first brought to where it begins: no other broker will do that.
     ///
     /// # Errors
-    /// It cannot begin there, or not be written down. The caller closes it.
+    /// It cannot begin there, or not be written down.
     pub(super) async fn share(
         &self,
         caller: &Caller,

@@ -52,7 +52,8 @@ impl Hs2 {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response, Failure> {
-        let broker = self.directory.broker_at(Place::of_operation(operation)).await?;
+        let place = Place::of_operation(operation);
+        let broker = self.directory.broker_at(place).await?;
         let broker = broker.ok_or_else(|| gone(operation))?;
         let url = broker.kyuubi_url.as_deref().ok_or_else(|| {
             Failure::passing(format!(
@@ -61,7 +62,10 @@ impl Hs2 {
                 broker.id
             ))
         })?;
-        let answered = self.peers.call(url, request(uri, headers, body)).await;
+        let answered = self
+            .peers
+            .call(&self.directory, place, url, request(uri, headers, body))
+            .await;
         let answered = answered.map(|mut response| {
             // There, a cookie is as good as a login. It is not to be had with a cookie alone.
             response.headers_mut().remove(SET_COOKIE);

@@ -22,6 +22,7 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -66,12 +67,14 @@ async fn submit(State(kyuubi): Desk, By(caller): By, from: From, request: Reques
         parts::read(&kyuubi, parts).await?
     } else {
         let headers = request.headers().clone();
-        let body = Bytes::from_request(request, &()).await;
         let most = kyuubi.config.max_body_bytes;
-        if body.as_ref().is_ok_and(|body| body.len() > most) {
-            return Err(Refusal::TooLarge(most));
-        }
-        (read::<NewBatch>(&headers, most, body)?, Files::default())
+        // The route lets bodies in that have files.
+        let body = axum::body::to_bytes(request.into_body(), most).await;
+        let body = body.map_err(|error| match error.into_inner().is::<LengthLimitError>() {
+            true => Refusal::TooLarge(most),
+            false => Refusal::Malformed("the body ended before its end".to_owned()),
+        })?;
+        (read::<NewBatch>(&headers, most, Ok(body))?, Files::default())
     };
     let (shown, is_new) = kyuubi.submit(&caller, from, new, files).await?;
     ok(&shown.show(!is_new))

@@ -135,10 +135,9 @@ impl Kyuubi {
         let session = opened.map_err(Refusal::of_opening)?;
         listed.handle = session.id;
         listed.session = SessionId::for_connect(&listed.user, session.id);
-        if let Err(refusal) = self.settle(&listed, &session).await {
-            self.engine.close(&session).await;
-            return Err(refusal);
-        }
+        let opened = self.engine.opened(&session);
+        self.settle(&listed, &session).await?;
+        opened.keep();
         Ok(listed)
     }
 

@@ -58,7 +58,7 @@ async fn pass_on(
         ))
     };
     let url = broker.kyuubi_url.as_deref().ok_or_else(unreachable)?;
-    let answered = kyuubi.peers.call(url, request).await;
+    let answered = kyuubi.peers.call(&kyuubi.directory, place, url, request).await;
     answered.map_err(|fault| away(&broker, &operation, &fault))
 }
 

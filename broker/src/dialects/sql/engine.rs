@@ -90,6 +90,7 @@ impl Engine {
             protocol,
         };
         let session = self.enter_session(origin, opening);
+        let opened = self.opened(&session);
         let (begun, told) = (Arc::clone(&session), tokio::sync::oneshot::channel());
         self.tasks.spawn("sql session", async move {
             // Nobody waits for it any more when this fails; its statements will say the same.
@@ -100,7 +101,18 @@ impl Engine {
                 self.close(&session).await;
                 Err(failure)
             }
-            Ok(Ok(Ok(())) | Err(_)) | Err(_) => Ok(session),
+            Ok(Ok(Ok(())) | Err(_)) | Err(_) => {
+                opened.keep();
+                Ok(session)
+            }
+        }
+    }
+
+    /// Has a session closed unless it is kept: whoever opens it may leave before they know of it.
+    pub(crate) fn opened(self: &Arc<Self>, session: &Arc<Session>) -> Opened {
+        Opened {
+            engine: Arc::clone(self),
+            session: Some(Arc::clone(session)),
         }
     }
 
@@ -227,6 +239,32 @@ impl Engine {
                 self.tasks
                     .spawn("sql idle", async move { engine.close(&session).await });
             }
+        }
+    }
+}
+
+/// A session that is nobody's yet: it is closed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    engine: Arc<Engine>,
+    session: Option<Arc<Session>>,
+}
+
+impl Opened {
+    /// It is somebody's now.
+    pub(crate) fn keep(mut self) {
+        self.session = None;
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            let engine = Arc::clone(&self.engine);
+            let closing = async move { engine.close(&session).await };
+            self.engine
+                .tasks
+                .spawn_to_end("sql opening", CLOSE_DEADLINE, closing);
         }
     }
 }

@@ -17,10 +17,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::directory::Directory;
+use super::place::Place;
+
 /// Marks a call that was passed on: it is answered where it comes to, whatever that is.
 pub(crate) const PASSED_ON: HeaderName = HeaderName::from_static("x-berth-passed-on");
 /// How long the other broker may take to accept a connection.
 const DIAL_DEADLINE: Duration = Duration::from_secs(3);
+/// How often it is looked whether a broker that has a call still holds its lease.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// How other brokers are called.
 #[derive(Debug, Clone)]
@@ -38,11 +43,24 @@ impl Peers {
         Self { tls, tasks }
     }
 
-    /// Has a request answered by the broker at `url`.
+    /// Has a request answered by the broker of a place, which is at `url`.
     ///
     /// # Errors
-    /// It cannot be reached, or does not answer.
-    pub(crate) async fn call(&self, url: &str, request: Request) -> Result<Response, Fault> {
+    /// It cannot be reached, does not answer, or loses its lease before it does.
+    pub(crate) async fn call(
+        &self,
+        directory: &Directory,
+        place: Place,
+        url: &str,
+        request: Request,
+    ) -> Result<Response, Fault> {
+        tokio::select! {
+            answered = self.dial(url, request) => answered,
+            () = lost(directory, place) => Err("it has lost its lease".into()),
+        }
+    }
+
+    async fn dial(&self, url: &str, request: Request) -> Result<Response, Fault> {
         let url: Uri = url.parse()?;
         let address = url.authority().ok_or("the address has no host")?.clone();
         let stream = tokio::time::timeout(DIAL_DEADLINE, TcpStream::connect(address.as_str())).await??;
@@ -77,5 +95,15 @@ impl Peers {
         let mut response = sender.send_request(request).await?;
         response.headers_mut().remove(CONNECTION);
         Ok(response.map(Body::new))
+    }
+}
+
+/// Waits until a broker has lost its lease: one whose machine is gone says nothing.
+async fn lost(directory: &Directory, place: Place) {
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        if matches!(directory.broker_at(place).await, Ok(None)) {
+            return;
+        }
     }
 }
