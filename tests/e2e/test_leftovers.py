@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 from berth_up import Up, wait_until
@@ -10,8 +12,28 @@ from livy_batch import Held, LivyBatch
 from livy_client import LivySession
 from pyspark.sql.functions import udf
 
-# Gives what it runs a /tmp of its own, below which the data directory is where it was.
-ALONE = 'mount --bind "$1" /mnt && mount --bind "$2" /tmp && mkdir -p "$1" && mount --bind /mnt "$1" && shift 2 && exec "$@"'
+# Gives what it runs a /tmp of its own, in which the entries that are named are what they were.
+ALONE = """set -e
+mount -t tmpfs ways /mnt
+for way in $1; do mkdir "/mnt/$way"; mount --rbind "/tmp/$way" "/mnt/$way"; done
+mount --bind "$2" /tmp
+for way in $1; do mkdir -p "/tmp/$way"; mount --rbind "/mnt/$way" "/tmp/$way"; done
+shift 2
+exec "$@"
+"""
+TMP = Path("/tmp")
+
+
+def ways(*paths):
+    """The entries of /tmp through which these are reached."""
+    below = [Path(path).relative_to(TMP) for path in paths if Path(path).is_relative_to(TMP)]
+    return sorted({path.parts[0] for path in below})
+
+
+def all_ways(data):
+    """To everything that a Berth and its drivers need, wherever the machine that tests has put it."""
+    needed = [os.environ[name] for name in ("BERTH_BIN", "BERTH__AGENT__CLASS_ARCHIVES") if name in os.environ]
+    return ways(data, *needed, sys.prefix, sys.base_prefix, __file__)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +54,7 @@ def temporary(jobs):
 def up(jobs, temporary):
     data = jobs.parent
     jobs.mkdir(parents=True)
-    alone = ["unshare", "--mount", "sh", "-c", ALONE, "sh", str(data), str(temporary)]
+    alone = ["unshare", "--mount", "sh", "-c", ALONE, "sh", " ".join(all_ways(data)), str(temporary)]
     local = f"broker.livy.local-dirs=[{json.dumps(str(jobs))}]"
     berth = Up(data, "--warm", "1", "--set", local, prefix=alone)
     yield berth
@@ -40,9 +62,8 @@ def up(jobs, temporary):
 
 
 def others(temporary, data):
-    """What is in the drivers' /tmp, without the way to the data directory."""
-    way = data.relative_to("/tmp").parts[0] if data.is_relative_to("/tmp") else None
-    return sorted(path.name for path in temporary.iterdir() if path.name != way)
+    """What is in the drivers' /tmp, without the ways to what was there before."""
+    return sorted(path.name for path in temporary.iterdir() if path.name not in all_ways(data))
 
 
 def state(up):
