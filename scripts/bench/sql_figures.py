@@ -32,8 +32,9 @@ def sql(directory):
     client = Client(classes)
     confs = {"spark.driver.maxResultSize": "0", "spark.ui.enabled": "false"}
     theirs = thrift_server(directory, client, confs)
-    up = Up(directory / "sql", "--warm", "1", "--log", "warn", "--set", f"agent.profiles.default.memory={HEAP}",
-            *(part for key, value in confs.items() for part in ("--set", f'agent.profiles.default.confs."{key}"="{value}"')))
+    table = ", ".join(f'"{key}" = "{value}"' for key, value in confs.items())
+    up = Up(directory / "sql", "--warm", "1", "--log", "warn", "--set", f"agent.profiles.default.heap={HEAP}",
+            "--set", f"agent.profiles.default.memory-bytes={5 << 30}", "--set", f"agent.profiles.default.confs={{{table}}}")
     try:
         settled(up, 1)
         ours = figures(client, up.endpoints["hs2"], lambda: settled(up, 1))
