@@ -253,7 +253,14 @@ def test_large_statements(probe):
 def test_logs_are_read_apart_from_rows(probe):
     """hs2#39"""
     operation = probe.run("select sum(id) from range(0, 1000000, 1, 4)")
-    lines = [line for (line,) in probe.rows(operation, kind=1)]
+    lines = []
+
+    def told_whole():
+        lines.extend(line for (line,) in probe.rows(operation, kind=1))
+        return any("rows are here" in line for line in lines)
+
+    # A statement is finished with its first rows; the line that ends its log may come a moment later.
+    wait_until(told_whole, 60, f"the log does not end: {lines}")
     assert any("PENDING -> RUNNING" in line for line in lines), lines
     assert probe.rows(operation, kind=1) == []
     assert [line for (line,) in probe.rows(operation, kind=1, orientation=4)] == lines
