@@ -6,6 +6,7 @@
 
 mod chores;
 mod look;
+mod sightings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +47,9 @@ const REST: Duration = Duration::from_secs(60);
 /// A driver that has been quiet for so long is at a point where its session can be moved.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// A broker that has been without its lease for so long does not come back.
+const GONE: Duration = Duration::from_secs(30);
+
 /// The parts that the leader works with.
 #[derive(Debug)]
 pub(crate) struct Leader {
@@ -61,6 +65,8 @@ pub(crate) struct Leader {
     busy: Mutex<BTreeSet<SessionId>>,
     /// Sessions whose duty failed, and until when they are left alone.
     resting: Mutex<BTreeMap<SessionId, Instant>>,
+    /// Brokers that were seen lately.
+    sightings: Mutex<sightings::Sightings>,
     /// What was told of tenants in the last round.
     told: Mutex<BTreeSet<(TenantId, Dialect)>>,
 }
@@ -85,10 +91,12 @@ impl Leader {
                 idle_millis: config.idle_seconds.saturating_mul(1000),
                 closed_millis: config.closed_seconds.saturating_mul(1000),
                 quiet_millis: u64::try_from(QUIET.as_millis()).unwrap_or(u64::MAX),
+                broker_millis: u64::try_from(GONE.as_millis()).unwrap_or(u64::MAX),
             },
             room: Arc::new(Semaphore::new(AT_ONCE)),
             busy: Mutex::default(),
             resting: Mutex::default(),
+            sightings: Mutex::default(),
             told: Mutex::default(),
         })
     }

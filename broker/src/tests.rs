@@ -105,6 +105,7 @@ fn wanted(client: Uuid) -> Wanted {
         memory_bytes: None,
         lifetime: Lifetime::default(),
         share: None,
+        is_bound: false,
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Brief {
     pub epoch: Epoch,
     /// When it ends by its client's wish.
     pub lifetime: Lifetime,
+    /// The broker that it ends with.
+    pub bound_to: Option<BrokerId>,
     /// When it was opened.
     pub created_at: UnixMillis,
     /// Where it is.
@@ -88,6 +90,7 @@ impl Brief {
             work: record.work,
             epoch: record.epoch,
             lifetime: record.lifetime,
+            bound_to: record.bound_to.clone(),
             created_at: record.created_at,
             at,
         }
@@ -119,6 +122,9 @@ pub struct Quiet {
 pub struct Cluster {
     /// Brokers that hold their lease.
     pub brokers: BTreeSet<BrokerId>,
+    /// Brokers that have held it within [`Patience::broker_millis`]; `None` for a leader that has not looked for so
+    /// long.
+    pub lately: Option<BTreeSet<BrokerId>>,
     /// Nodes that hold their lease.
     pub nodes: BTreeMap<NodeId, Node>,
 }
@@ -132,6 +138,8 @@ pub struct Patience {
     pub closed_millis: u64,
     /// Milliseconds for which a driver of a draining node must be idle before its sessions move.
     pub quiet_millis: u64,
+    /// Milliseconds after which a broker without its lease does not come back.
+    pub broker_millis: u64,
 }
 
 /// Something to do for a session.
@@ -159,6 +167,9 @@ pub fn duty(brief: &Brief, cluster: &Cluster, patience: Patience, now: UnixMilli
     if total > 0 && !matches!(brief.at, At::Closed { .. }) && is_over(brief.created_at, total, now) {
         return Some(Duty::Expire);
     }
+    if is_forsaken(brief, cluster, patience, now) {
+        return Some(Duty::Expire);
+    }
     match &brief.at {
         At::Closed { at } => is_over(*at, patience.closed_millis, now).then_some(Duty::Reap),
         // It never counts as idle, and a node that is drained waits for it.
@@ -178,6 +189,16 @@ pub fn duty(brief: &Brief, cluster: &Cluster, patience: Patience, now: UnixMilli
             Some(_) | None => Some(Duty::Recover),
         },
     }
+}
+
+/// True of a session whose client lost it with its broker. One that is younger than the picture of the brokers may be
+/// of a broker that is not in the picture yet.
+fn is_forsaken(brief: &Brief, cluster: &Cluster, patience: Patience, now: UnixMillis) -> bool {
+    let (Some(broker), Some(lately)) = (&brief.bound_to, &cluster.lately) else {
+        return false;
+    };
+    let is_known = is_over(brief.created_at, patience.broker_millis, now);
+    is_known && !lately.contains(broker) && !matches!(brief.at, At::Closed { .. })
 }
 
 fn on_node(lifetime: Lifetime, node: &Node, driver: DriverId, patience: Patience) -> Option<Duty> {

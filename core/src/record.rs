@@ -294,6 +294,9 @@ pub struct SessionRecord {
     /// With whom it wants to be on a driver, where its client says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<share::Asked>,
+    /// The broker that it ends with, where its client can reach it at no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_to: Option<BrokerId>,
     /// When it was opened.
     pub created_at: UnixMillis,
     /// The current epoch.

@@ -1,10 +1,16 @@
-"""Jobs that Spark goes on with although the operation that they belong to was interrupted.
+"""Jobs that Spark goes on with although nobody wants them.
+
+Those whose operation was interrupted:
 
 Spark Connect hands an interrupt to an operation's thread once, and cancels the jobs that the operation has then. What
 submits a job just afterwards, that thread or one that makes a stage for it, does not hear of it: the job runs to its
 end and holds the session's cores, and no second interrupt reaches it. So a job whose operation was interrupted, or is
 not there any more, is cancelled here. Queries that stream outlive the operation that started them by design; Spark
 puts their jobs into a group, which jobs of operations are in none of.
+
+And those of operations whose reader is gone. Spark waits five minutes for a client that comes back for its results. For
+an operation that a broker runs for a client of another dialect nobody comes back once that broker is dead: what only
+it knows how to read is interrupted much sooner, for the session's cores are waited for at the next broker.
 """
 
 import sys
@@ -17,6 +23,10 @@ LOOK_SECONDS = 1.0
 PACKAGE = "org.apache.spark.sql.connect."
 # What Spark Connect's tags for the jobs of an operation begin with.
 OPERATION_TAG = "SparkConnect_OperationTag"
+# The broker's tag for operations that no other broker can read.
+BOUND_TAG = "berth-broker-bound"
+# A broker that lives comes back for its results at once; this is for a network that stutters.
+UNREAD_SECONDS = 20.0
 
 
 class Leftovers:
@@ -32,6 +42,8 @@ class Leftovers:
         self.runner = private("service.ExecuteHolder", "runner")
         self.states = private("execution.ExecuteThreadRunner", "state")
         self.interrupted = private("execution.ThreadState$", "startedInterrupted").get(None)
+        self.started = private("execution.ThreadState$", "started").get(None)
+        self.nanos = context._jvm.java.lang.System.nanoTime
         self.seen = frozenset()
 
     def holders(self):
@@ -44,6 +56,20 @@ class Leftovers:
     def wanted(self):
         """The tags of the operations that nobody has interrupted."""
         return {holder.jobTag() for holder in self.holders() if not self.state(holder).get().equals(self.interrupted)}
+
+    def is_unread(self, holder, seconds):
+        """True of an operation that runs for a broker that has not listened to it for so long."""
+        if not holder.sparkSessionTags().contains(BOUND_TAG) or not self.state(holder).get().equals(self.started):
+            return False
+        left_at = holder.lastAttachedRpcTimeNs()
+        return left_at.isDefined() and self.nanos() - left_at.get() >= seconds * 1e9
+
+    def end_unread(self, seconds=UNREAD_SECONDS):
+        """Interrupts what runs for a broker that is gone; gives the operations."""
+        unread = [holder for holder in self.holders() if self.is_unread(holder, seconds)]
+        for holder in unread:
+            holder.interrupt()
+        return [holder.operationId() for holder in unread]
 
     def look(self):
         """Cancels the jobs that belonged to no such operation at the last look already; gives their numbers."""
@@ -91,6 +117,8 @@ def keep_looking(context, observer):
     while True:
         time.sleep(LOOK_SECONDS)
         try:
+            for operation in leftovers.end_unread():
+                print(f"berth: interrupted {operation}, whose broker is gone", file=sys.__stderr__, flush=True)
             for job in leftovers.look():
                 print(f"berth: cancelled job {job}, whose operation was interrupted", file=sys.__stderr__, flush=True)
         except Exception as error:  # noqa: BLE001 - an operation may end while it is looked at

@@ -147,6 +147,17 @@ pub(crate) struct Origin {
     pub(crate) dialect: Dialect,
     /// That protocol's version, a number of the dialect.
     pub(crate) protocol: i32,
+    /// Where calls about it come to.
+    pub(crate) reach: Reach,
+}
+
+/// Where the calls about a session come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// To any broker.
+    Any,
+    /// To this one alone: it ends with it.
+    Here,
 }
 
 /// A statement.

@@ -10,6 +10,7 @@ use berth_core::record::NodeRecord;
 use berth_proto::agent as api;
 use berth_store::{StoreError, list_all};
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use super::Leader;
 
@@ -30,6 +31,7 @@ impl Leader {
             .iter()
             .filter_map(|entry| entry.key.strip_prefix(keys::BROKERS)?.parse().ok())
             .collect();
+        let lately = super::lock(&self.sightings).look(&brokers, super::GONE, Instant::now());
         let records = self.fleet.nodes().into_iter().map(|node| node.record);
         let seen = join_all(records.map(|record| self.look_at(record))).await;
         let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
@@ -38,7 +40,12 @@ impl Leader {
             nodes.insert(id, node);
             held.extend(here);
         }
-        Ok((Cluster { brokers, nodes }, held))
+        let cluster = Cluster {
+            brokers,
+            lately,
+            nodes,
+        };
+        Ok((cluster, held))
     }
 
     async fn look_at(&self, record: NodeRecord) -> (NodeId, Node, Vec<Held>) {

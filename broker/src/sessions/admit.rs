@@ -103,6 +103,7 @@ impl Sessions {
             confs: wanted.confs.clone(),
             lifetime: wanted.lifetime,
             share: wanted.share.clone(),
+            bound_to: wanted.is_bound.then(|| self.id.clone()),
             created_at: now,
             epoch: Epoch::INITIAL,
             state: SessionState::Placing {

@@ -58,5 +58,6 @@ pub(super) fn wanted(listed: &Listed, open: &[PathBuf]) -> Result<Wanted, Refusa
         memory_bytes,
         lifetime: listed.request.lifetime(),
         share: None,
+        is_bound: false,
     })
 }

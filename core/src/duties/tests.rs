@@ -5,6 +5,7 @@ const PATIENCE: Patience = Patience {
     idle_millis: 1000,
     closed_millis: 5000,
     quiet_millis: 10,
+    broker_millis: 300,
 };
 
 fn brief(dialect: Dialect, at: At) -> Brief {
@@ -14,6 +15,7 @@ fn brief(dialect: Dialect, at: At) -> Brief {
         dialect,
         epoch: Epoch::INITIAL.next(),
         lifetime: Lifetime::default(),
+        bound_to: None,
         created_at: 0,
         at,
     }
@@ -71,6 +73,7 @@ fn cluster() -> Cluster {
     ];
     Cluster {
         brokers: BTreeSet::from(["alive".parse().unwrap()]),
+        lately: Some(["alive", "away"].map(|name| name.parse().unwrap()).into()),
         nodes: nodes.map(|(name, node)| (name.parse().unwrap(), node)).into(),
     }
 }
@@ -97,6 +100,32 @@ fn each_state_has_its_duty() {
     for (dialect, at, expected) in cases {
         let found = duty(&brief(dialect, at.clone()), &cluster(), PATIENCE, 999);
         assert_eq!(found, expected, "{at:?}");
+    }
+}
+
+#[test]
+fn what_is_bound_to_a_broker_ends_with_it() {
+    // hs2#67
+    let unknown = Cluster {
+        lately: None,
+        ..cluster()
+    };
+    let (at, over) = (on("up", 1, 1), At::Closed { at: 0 });
+    let cases = [
+        ("alive", &at, cluster(), 999, None),
+        ("away", &at, cluster(), 999, None),
+        ("dead", &at, cluster(), 999, Some(Duty::Expire)),
+        ("dead", &placing("dead", true), cluster(), 999, Some(Duty::Expire)),
+        ("dead", &over, cluster(), 999, None),
+        ("dead", &at, unknown, 999, None),
+        ("new", &at, cluster(), 299, None),
+    ];
+    for (broker, at, cluster, now, expected) in cases {
+        let bound = Brief {
+            bound_to: Some(broker.parse().unwrap()),
+            ..brief(Dialect::Hs2, at.clone())
+        };
+        assert_eq!(duty(&bound, &cluster, PATIENCE, now), expected, "{broker} {at:?}");
     }
 }
 

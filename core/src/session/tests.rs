@@ -36,6 +36,7 @@ fn opened() -> SessionRecord {
         confs: BTreeMap::new(),
         lifetime: Lifetime::default(),
         share: None,
+        bound_to: None,
         created_at: 0,
         epoch: Epoch::INITIAL,
         state: SessionState::Placing {

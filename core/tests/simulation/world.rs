@@ -182,6 +182,7 @@ impl World {
             confs: BTreeMap::new(),
             lifetime: Lifetime::default(),
             share: None,
+            bound_to: None,
             created_at: self.now,
             epoch: Epoch::INITIAL,
             state: SessionState::Placing {

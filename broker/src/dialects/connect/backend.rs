@@ -80,6 +80,8 @@ pub struct Wanted {
     pub lifetime: Lifetime,
     /// With whom it wants to be on a driver.
     pub share: Option<share::Asked>,
+    /// True where its client can reach it at this broker alone.
+    pub is_bound: bool,
 }
 
 /// Something that is about to be run and must be written down first.

@@ -303,6 +303,7 @@ mod tests {
             confs: BTreeMap::new(),
             lifetime: Lifetime::default(),
             share: None,
+            bound_to: None,
             created_at: 0,
             epoch,
             state: SessionState::Closed {

@@ -28,6 +28,9 @@ const INTERRUPT_TYPE: (u32, u64) = (4, 3);
 /// `InterruptRequest.operation_id`.
 const INTERRUPT_OPERATION: u32 = 6;
 
+/// A tag of operations that only this broker can read: the driver ends them when it stops reading.
+const BOUND_TAG: &str = "berth-broker-bound";
+
 /// What a session of another dialect is opened with.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
@@ -43,6 +46,8 @@ pub(crate) struct Terms {
     pub(crate) lifetime: Lifetime,
     /// With whom it wants to be on a driver.
     pub(crate) share: Option<share::Asked>,
+    /// True where its client can reach it at this broker alone.
+    pub(crate) is_bound: bool,
 }
 
 /// One session, for a dialect that translates.
@@ -109,6 +114,7 @@ impl Inside {
         let mut message = Vec::with_capacity(plan.len() + 80);
         wire::append_bytes(&mut message, fields::PLAN, plan);
         wire::append_string(&mut message, fields::OPERATION_ID, &operation.to_string());
+        wire::append_string(&mut message, fields::TAGS, BOUND_TAG);
         let mut reattach = Vec::new();
         wire::append_varint(&mut reattach, fields::REATTACHABLE, 1);
         let mut option = Vec::new();

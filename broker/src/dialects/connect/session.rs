@@ -208,6 +208,7 @@ impl Call {
     pub(crate) fn aside(&self, client_session: Uuid, idle: Duration) -> Self {
         let terms = self.terms.as_deref().map(|terms| {
             Arc::new(Terms {
+                is_bound: true,
                 name: Some(format!("one statement of {}", self.session)),
                 lifetime: Lifetime {
                     idle_millis: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
@@ -266,6 +267,7 @@ impl Call {
             confs: BTreeMap::new(),
             lifetime: Lifetime::default(),
             share: None,
+            is_bound: false,
         };
         let terms = self.terms.as_deref().cloned().unwrap_or_else(plain);
         Wanted {
@@ -281,6 +283,7 @@ impl Call {
             memory_bytes: None,
             lifetime: terms.lifetime,
             share: terms.share,
+            is_bound: terms.is_bound,
         }
     }
 

@@ -14,7 +14,7 @@ use super::inbound::{Ended, Inbound};
 use super::wire;
 use super::{Hs2, caller, sasl};
 use crate::calls::Calls;
-use crate::dialects::sql::Caller;
+use crate::dialects::sql::{Caller, Reach};
 
 /// A login is over within this time.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
@@ -81,7 +81,7 @@ impl Door {
             },
             proxy_user: None,
             opened: Vec::new(),
-            shares: false,
+            reach: Reach::Here,
         };
         let ended = self
             .converse(&mut inbound, &mut write, &mut client, framed, shutdown)

@@ -18,7 +18,7 @@ use crate::dialects::sql::metadata::Question;
 use crate::dialects::sql::opening::Opening;
 use crate::dialects::sql::operation::State;
 use crate::dialects::sql::session::Session;
-use crate::dialects::sql::{Caller, Statement};
+use crate::dialects::sql::{Caller, Reach, Statement};
 
 /// The key under which servers and clients tell how many rows are fetched at once.
 const FETCH_SIZE: &str = "hive.server2.thrift.resultset.default.fetch.size";
@@ -34,8 +34,8 @@ pub(super) struct Client {
     pub(super) proxy_user: Option<String>,
     /// The sessions that were opened here.
     pub(super) opened: Vec<Uuid>,
-    /// True where sessions do not end with a connection, and any broker serves them.
-    pub(super) shares: bool,
+    /// Where the calls about its sessions come to.
+    pub(super) reach: Reach,
 }
 
 /// How a user without a login is found: by the name and password of the call that opens a session.
@@ -169,11 +169,9 @@ impl Hs2 {
         }
         let rows = opening.fetch_size.unwrap_or(self.engine.config.fetch_rows).max(1);
         let version = Version::agreed(request.number(1));
-        let session = self
-            .engine
-            .open(&caller, Dialect::Hs2, version.number(), opening)
-            .await?;
-        if client.shares {
+        let (spoken, reach) = ((Dialect::Hs2, version.number()), client.reach);
+        let session = self.engine.open(&caller, spoken, reach, opening).await?;
+        if reach == Reach::Any {
             let opened = self.engine.opened(&session);
             self.share(&caller, &session, pairs).await?;
             opened.keep();

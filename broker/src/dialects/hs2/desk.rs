@@ -16,7 +16,7 @@ use crate::dialects::sql::directory::{self, Away, Found, Listed};
 use crate::dialects::sql::failure::Failure;
 use crate::dialects::sql::opening::Opening;
 use crate::dialects::sql::session::Session;
-use crate::dialects::sql::{Caller, Origin};
+use crate::dialects::sql::{Caller, Origin, Reach};
 
 /// How often sessions that ended elsewhere are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -86,6 +86,7 @@ impl Hs2 {
             tenant: listed.tenant.clone(),
             dialect: Dialect::Hs2,
             protocol: listed.protocol,
+            reach: Reach::Any,
         };
         let adopted = self.engine.adopt(origin, Opening::read(&listed.pairs())?);
         adopted.share();

@@ -19,7 +19,7 @@ use tower_http::decompression::RequestDecompressionLayer;
 
 use super::calls::Client;
 use super::{Hs2, caller, forward, wire};
-use crate::dialects::sql::Caller;
+use crate::dialects::sql::{Caller, Reach};
 
 /// Answers below this size are sent as they are.
 const MIN_COMPRESSED_BYTES: u16 = 4096;
@@ -91,7 +91,7 @@ async fn serve(
         caller: Some(known),
         proxy_user: beside.do_as,
         opened: Vec::new(),
-        shares: true,
+        reach: Reach::Any,
     };
     answered(hs2.answer(&mut client, &login, &call).await)
 }

@@ -25,7 +25,7 @@ use crate::dialects::sql::opening::Opening;
 use crate::dialects::sql::operation::Operation;
 use crate::dialects::sql::peers::Peers;
 use crate::dialects::sql::session::Session;
-use crate::dialects::sql::{Caller, Engine, Origin};
+use crate::dialects::sql::{Caller, Engine, Origin, Reach};
 
 /// How often sessions that ended elsewhere are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -130,7 +130,7 @@ impl Kyuubi {
         }
         let opened = self
             .engine
-            .open(caller, Dialect::Kyuubi, listed.protocol, opening)
+            .open(caller, (Dialect::Kyuubi, listed.protocol), Reach::Any, opening)
             .await;
         let session = opened.map_err(Refusal::of_opening)?;
         listed.handle = session.id;
@@ -176,6 +176,7 @@ impl Kyuubi {
             tenant: listed.tenant.clone(),
             dialect: Dialect::Kyuubi,
             protocol: listed.protocol,
+            reach: Reach::Any,
         };
         let adopted = self.engine.adopt(origin, opening);
         tracing::info!(session.id = %listed.session, "a session that another broker opened is taken up");

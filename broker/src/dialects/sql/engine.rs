@@ -15,7 +15,7 @@ use super::opening::Opening;
 use super::place::Place;
 use super::session::Session;
 use super::spool::Spool;
-use super::{Caller, Origin, SqlConfig};
+use super::{Caller, Origin, Reach, SqlConfig};
 use crate::dialects::connect::inside::{Inside, Terms};
 use crate::dialects::connect::{Connect, Identity};
 
@@ -75,8 +75,8 @@ impl Engine {
     pub(crate) async fn open(
         self: &Arc<Self>,
         caller: &Caller,
-        dialect: Dialect,
-        protocol: i32,
+        (dialect, protocol): (Dialect, i32),
+        reach: Reach,
         opening: Opening,
     ) -> Result<Arc<Session>, Failure> {
         let (id, real) = (Uuid::new_v4(), caller.name().to_owned());
@@ -88,6 +88,7 @@ impl Engine {
             tenant: caller.tenant.clone(),
             dialect,
             protocol,
+            reach,
         };
         let session = self.enter_session(origin, opening);
         let opened = self.opened(&session);
@@ -128,7 +129,7 @@ impl Engine {
 
     /// The session of this id; the one that is there already if another call was first.
     fn enter_session(&self, origin: Origin, opening: Opening) -> Arc<Session> {
-        let terms = self.terms(origin.dialect, &opening);
+        let terms = self.terms(&origin, &opening);
         let identity = Identity {
             user: origin.user.clone(),
             tenant: origin.tenant.clone(),
@@ -148,12 +149,13 @@ impl Engine {
         }
     }
 
-    fn terms(&self, dialect: Dialect, opening: &Opening) -> Terms {
+    fn terms(&self, origin: &Origin, opening: &Opening) -> Terms {
         let idle = opening
             .idle
             .unwrap_or_else(|| Duration::from_secs(self.config.session_idle_seconds));
         Terms {
-            dialect,
+            dialect: origin.dialect,
+            is_bound: origin.reach == Reach::Here,
             name: opening.name.clone(),
             profile: opening.profile.clone(),
             confs: opening.confs.clone(),

@@ -24,6 +24,7 @@ fn record() -> SessionRecord {
         confs: BTreeMap::new(),
         lifetime: Lifetime::default(),
         share: None,
+        bound_to: None,
         created_at: 0,
         epoch: Epoch::INITIAL,
         state: SessionState::Placing {

@@ -154,6 +154,7 @@ fn new_record(wanted: &Wanted) -> SessionRecord {
         confs: BTreeMap::new(),
         lifetime: Lifetime::default(),
         share: None,
+        bound_to: None,
         created_at: 0,
         epoch: Epoch::INITIAL,
         state: SessionState::Placing {
