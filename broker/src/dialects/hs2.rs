@@ -21,6 +21,7 @@ mod handle;
 mod http;
 mod inbound;
 mod info;
+mod progress;
 mod protocol;
 pub(crate) mod rowset;
 mod sasl;

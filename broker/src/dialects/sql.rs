@@ -30,11 +30,12 @@ pub(crate) mod opening;
 pub(crate) mod operation;
 pub(crate) mod peers;
 pub(crate) mod place;
-mod plan;
+pub(crate) mod plan;
 pub(crate) mod session;
 mod spool;
 pub(crate) mod text;
 mod whole;
+mod zone;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -50,14 +50,15 @@ fn answer(write: impl FnOnce(&mut Out) + Send + 'static) -> Answer {
 impl Hs2 {
     /// Answers a call.
     pub(super) async fn answer(&self, client: &mut Client, login: Login<'_>, call: &Message<'_>) -> Vec<u8> {
-        let Some(request) = call.arguments.fields(1) else {
-            return exception(call, Exception::ProtocolError, "the call has no request");
-        };
         let started = std::time::Instant::now();
         let Some(rpc) = KNOWN.iter().find(|known| **known == call.name).copied() else {
             count("unknown", "error", started);
             let text = format!("Invalid method name: '{}'", call.name);
             return exception(call, Exception::UnknownMethod, &text);
+        };
+        let Some(request) = call.arguments.fields(1) else {
+            count(rpc, "error", started);
+            return exception(call, Exception::ProtocolError, "the call has no request");
         };
         let answered = self.dispatch(client, login, rpc, request).await;
         count(rpc, if answered.is_ok() { "ok" } else { "error" }, started);

@@ -80,7 +80,8 @@ fn values(out: &mut Out, form: Form, array: &dyn Array) {
             numbers::<Float32Type, 8>(out, array, |value| widened(value).to_be_bytes());
         }
         Form::Double => numbers::<Float64Type, 8>(out, array, f64::to_be_bytes),
-        Form::Text | Form::Bytes => texts(out, array),
+        Form::Text => texts(out, array),
+        Form::Bytes => bytes(out, array),
     }
 }
 
@@ -117,6 +118,15 @@ fn texts(out: &mut Out, array: &dyn Array) {
         } else {
             out.raw_text(|out| texts.write(row, out));
         }
+    }
+}
+
+fn bytes(out: &mut Out, array: &dyn Array) {
+    let mut write = |value: Option<&[u8]>| out.raw_bytes(value.unwrap_or_default());
+    if let Some(large) = array.as_binary_opt::<i64>() {
+        large.iter().for_each(&mut write);
+    } else if let Some(small) = array.as_binary_opt::<i32>() {
+        small.iter().for_each(&mut write);
     }
 }
 

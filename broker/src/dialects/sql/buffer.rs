@@ -60,6 +60,8 @@ pub(super) struct Buffer {
     spool: Arc<Spool>,
     /// Bytes that it may have in memory.
     window: usize,
+    /// Bytes with which its client may begin to read, though more may follow.
+    enough: usize,
     state: Mutex<State>,
     news: Notify,
     room: Notify,
@@ -71,6 +73,10 @@ struct State {
     segments: VecDeque<Segment>,
     /// Rows that came.
     received: u64,
+    /// Their bytes.
+    bytes: usize,
+    /// True while rows that came wait for room.
+    waits: bool,
     /// The row that its client reads next.
     read_to: u64,
     /// Bytes in memory.
@@ -100,12 +106,14 @@ enum Squeezed {
 }
 
 impl Buffer {
-    /// An empty result.
-    pub(super) fn new(spool: Arc<Spool>, window: usize) -> Self {
+    /// An empty result, of which `enough` bytes are worth reading before the last have come.
+    pub(super) fn new(spool: Arc<Spool>, window: usize, enough: usize) -> Self {
         let state = State {
             schema: Schema::empty().into(),
             segments: VecDeque::new(),
             received: 0,
+            bytes: 0,
+            waits: false,
             read_to: 0,
             memory: 0,
             end: None,
@@ -113,6 +121,7 @@ impl Buffer {
         Self {
             spool,
             window,
+            enough,
             state: Mutex::new(state),
             news: Notify::new(),
             room: Notify::new(),
@@ -142,7 +151,8 @@ impl Buffer {
     pub(super) fn add_table(&self, rows: RecordBatch) {
         let mut state = self.lock();
         state.schema = rows.schema();
-        self.keep(&mut state, rows.num_rows() as u64, Data::Table(rows));
+        let bytes = rows.get_array_memory_size();
+        self.keep(&mut state, rows.num_rows() as u64, bytes, Data::Table(rows));
     }
 
     /// Adds rows of an Arrow stream, and waits for room for them: for the client to read, where files are not to be
@@ -160,7 +170,7 @@ impl Buffer {
                 }
                 Step::Write => {
                     if let Some(stored) = writer.write(stream.clone()).await {
-                        self.keep(&mut self.lock(), rows, Data::Disk(stored));
+                        self.keep(&mut self.lock(), rows, stream.len(), Data::Disk(stored));
                         return;
                     }
                     match self.without_room(rows, &stream) {
@@ -173,8 +183,10 @@ impl Buffer {
         }
     }
 
-    fn keep(&self, state: &mut State, rows: u64, data: Data) {
+    fn keep(&self, state: &mut State, rows: u64, bytes: usize, data: Data) {
         state.add(rows, data);
+        state.bytes = state.bytes.saturating_add(bytes);
+        state.waits = false;
         self.news.notify_waiters();
     }
 
@@ -186,10 +198,12 @@ impl Buffer {
             return Squeezed::MadeRoom;
         }
         if state.memory > 0 {
+            state.waits = true;
+            self.news.notify_waiters();
             return Squeezed::Full;
         }
         let held = Arc::new(self.spool.memory.hold(stream.len() as u64));
-        self.keep(&mut state, rows, Data::Memory(stream.clone(), held));
+        self.keep(&mut state, rows, stream.len(), Data::Memory(stream.clone(), held));
         Squeezed::Kept
     }
 
@@ -207,7 +221,8 @@ impl Buffer {
             let spill = |(start, bytes)| Step::Spill(start, bytes);
             return state.oldest_read().map_or(Step::Write, spill);
         };
-        self.keep(&mut state, rows, Data::Memory(stream.clone(), Arc::new(held)));
+        let data = Data::Memory(stream.clone(), Arc::new(held));
+        self.keep(&mut state, rows, bytes, data);
         Step::Kept
     }
 
@@ -226,9 +241,25 @@ impl Buffer {
         self.lock().received
     }
 
-    /// True when nothing follows what is there.
-    pub(super) fn is_finished(&self) -> bool {
-        self.lock().end.is_some()
+    /// Waits until there is so much that its client had better begin to read: enough, or more than there is room for.
+    /// Cancel-safe.
+    pub(super) async fn ample(&self) {
+        let enough = self.enough;
+        self.until(|state| state.waits || (state.received > 0 && state.bytes >= enough))
+            .await;
+    }
+
+    /// Waits for a state of it. Cancel-safe.
+    async fn until(&self, holds: impl Fn(&State) -> bool) {
+        loop {
+            let news = self.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            if holds(&self.lock()) {
+                return;
+            }
+            news.await;
+        }
     }
 
     /// Goes to a row, if it is still there.
@@ -251,20 +282,24 @@ impl Buffer {
             let news = self.news.notified();
             tokio::pin!(news);
             news.as_mut().enable();
-            {
-                let state = self.lock();
-                if let Some(segment) = state.find(at) {
-                    return Ok(Some(segment.clone()));
-                }
-                if at < state.received {
-                    return Err(Failure::gone(at));
-                }
-                if let Some(end) = &state.end {
-                    return end.clone().map(|()| None);
-                }
+            if let Some(found) = self.look(at) {
+                return found;
             }
             news.await;
         }
+    }
+
+    /// The same without waiting: `None` while it is not known whether there is such a row.
+    pub(super) fn look(&self, at: u64) -> Option<Result<Option<Segment>, Failure>> {
+        let state = self.lock();
+        if let Some(segment) = state.find(at) {
+            return Some(Ok(Some(segment.clone())));
+        }
+        if at < state.received {
+            return Some(Err(Failure::gone(at)));
+        }
+        let end = state.end.as_ref()?;
+        Some(end.clone().map(|()| None))
     }
 
     /// Notes that the client reads on from this row.

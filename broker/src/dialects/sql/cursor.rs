@@ -1,5 +1,6 @@
 //! A client's place in a result, and the pages that it takes from there.
 
+use std::collections::VecDeque;
 use std::io::Cursor as Bytes;
 
 use arrow_array::RecordBatch;
@@ -9,6 +10,9 @@ use arrow_schema::{ArrowError, SchemaRef};
 use super::buffer::{Buffer, Data, Segment};
 use super::failure::Failure;
 use super::spool::Held;
+
+/// Pages whose beginning is known, for who goes back.
+const MAX_STARTS: usize = 100;
 
 /// Where to go before rows are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +34,7 @@ pub(crate) struct Page {
     pub(crate) start: u64,
     /// The rows.
     pub(crate) batches: Vec<RecordBatch>,
-    /// True when a row follows.
+    /// True when a row follows, or may follow.
     pub(crate) more: bool,
 }
 
@@ -46,8 +50,8 @@ impl Page {
 pub(super) struct Cursor {
     /// The row that is fetched next.
     at: u64,
-    /// Where the latest page began.
-    page_start: u64,
+    /// Where the latest pages began, the last one last.
+    starts: VecDeque<u64>,
     /// The rows around `at`, when they took work to get.
     current: Option<Current>,
 }
@@ -72,8 +76,9 @@ impl Current {
 }
 
 impl Cursor {
-    /// Takes a page of at most `rows` rows and about `bytes` bytes from `buffer`, and waits for what it needs. A page
-    /// has a row at least where there is one. Cancel-safe: a call that is given up leaves the place where it was.
+    /// Takes a page of at most `rows` rows and about `bytes` bytes from `buffer`: of what is there, and at least a row,
+    /// for which it waits. A page without a row is the end. Cancel-safe: a call that is given up leaves the place where
+    /// it was.
     ///
     /// # Errors
     /// The statement's own, or a place that is gone.
@@ -84,11 +89,11 @@ impl Cursor {
         rows: usize,
         bytes: usize,
     ) -> Result<Page, Failure> {
-        let start = self.turned(buffer, orientation, rows)?;
+        let (start, rows) = self.turned(buffer, orientation, rows.max(1))?;
         let (mut at, mut batches) = (start, Vec::new());
-        let (mut wanted, mut room) = (rows.max(1), bytes);
+        let (mut wanted, mut room) = (rows, bytes.max(1));
         while wanted > 0 && room > 0 {
-            let current = match self.here(buffer, at).await {
+            let current = match self.here(buffer, at, batches.is_empty()).await {
                 Ok(Some(current)) => current,
                 Ok(None) => break,
                 // It is told to the fetch that has no rows before it.
@@ -105,8 +110,9 @@ impl Cursor {
             room = room.saturating_sub(taken * row_bytes);
             buffer.read_to(at);
         }
-        let more = !matches!(buffer.find(at).await, Ok(None));
-        (self.page_start, self.at) = (start, at);
+        let more = !matches!(buffer.look(at), Some(Ok(None)));
+        self.turn(orientation, start);
+        self.at = at;
         self.let_go();
         Ok(Page {
             schema: buffer.schema(),
@@ -116,12 +122,17 @@ impl Cursor {
         })
     }
 
-    /// The rows around row `at`; `None` at the end.
-    async fn here(&mut self, buffer: &Buffer, at: u64) -> Result<Option<&Current>, Failure> {
+    /// The rows around row `at`; `None` at the end, or where they are not there yet and are not waited for.
+    async fn here(&mut self, buffer: &Buffer, at: u64, waits: bool) -> Result<Option<&Current>, Failure> {
         let is_here = |current: &Current| current.start <= at && at < current.end();
         if !self.current.as_ref().is_some_and(is_here) {
             self.current = None;
-            let Some(segment) = buffer.find(at).await? else {
+            let found = if waits {
+                buffer.find(at).await
+            } else {
+                buffer.look(at).unwrap_or(Ok(None))
+            };
+            let Some(segment) = found? else {
                 return Ok(None);
             };
             self.current = Some(load(segment, buffer).await?);
@@ -137,17 +148,46 @@ impl Cursor {
         }
     }
 
-    /// The row at which a page begins.
-    fn turned(&self, buffer: &Buffer, orientation: Orientation, rows: usize) -> Result<u64, Failure> {
-        let to = match orientation {
-            Orientation::Next => self.at,
-            Orientation::First => 0,
-            Orientation::Prior => self.page_start.saturating_sub(rows as u64),
+    /// The row at which a page begins, and how many it may have.
+    fn turned(
+        &self,
+        buffer: &Buffer,
+        orientation: Orientation,
+        rows: usize,
+    ) -> Result<(u64, usize), Failure> {
+        let (to, rows) = match orientation {
+            Orientation::Next => (self.at, rows),
+            Orientation::First => (0, rows),
+            Orientation::Prior => self.before(rows),
         };
         if !buffer.turn_to(to) {
             return Err(Failure::gone(to));
         }
-        Ok(to)
+        Ok((to, rows))
+    }
+
+    /// The page before the latest one: where that began, or as many rows back as are asked for where it is not known.
+    fn before(&self, rows: usize) -> (u64, usize) {
+        let mut starts = self.starts.iter().rev();
+        let latest = starts.next().copied().unwrap_or_default();
+        let back = latest.saturating_sub(rows as u64);
+        let start = starts.next().map_or(back, |start| back.max(*start));
+        let between = usize::try_from(latest - start).unwrap_or(rows);
+        // Before the first page is the first page.
+        (start, if between == 0 { rows } else { between })
+    }
+
+    /// Notes where a page began.
+    fn turn(&mut self, orientation: Orientation, start: u64) {
+        match orientation {
+            Orientation::Next => {}
+            Orientation::First => self.starts.clear(),
+            Orientation::Prior => self.starts.truncate(self.starts.len().saturating_sub(2)),
+        }
+        self.starts.push_back(start);
+        if self.starts.len() > MAX_STARTS {
+            self.starts.pop_front();
+        }
     }
 }
 

@@ -28,6 +28,11 @@ const MAX_SUBDOMAIN_CHARS: usize = 100;
 /// The keys that name the user to act for.
 const PROXY_KEYS: [&str; 2] = ["kyuubi.session.proxy.user", "hive.server2.proxy.user"];
 
+/// The database that clients name which want none.
+const DEFAULT: &str = "default";
+/// The conf that names the catalog in which sessions begin.
+const DEFAULT_CATALOG: &str = "spark.sql.defaultCatalog";
+
 /// What was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Opening {
@@ -51,6 +56,8 @@ pub(crate) struct Opening {
     pub(crate) idle: Option<Duration>,
     /// With whom it wants to be on a driver.
     pub(crate) share: Option<share::Asked>,
+    /// True where a statement is finished for its client with its first rows.
+    pub(crate) incremental: bool,
     /// What was not heeded, for the session's log.
     pub(crate) notes: Vec<String>,
 }
@@ -121,6 +128,7 @@ impl Opening {
             "kyuubi.operation.query.timeout" => {
                 self.query_timeout = Some(duration(key, value)?).filter(|limit| !limit.is_zero());
             }
+            "kyuubi.operation.incremental.collect" => self.incremental = value.eq_ignore_ascii_case("true"),
             "kyuubi.engine.type" if !value.eq_ignore_ascii_case("SPARK_SQL") => {
                 return Err(Failure::unsupported(format!(
                     "{key} {value} is not there: sessions run on Spark; use SPARK_SQL or leave it out"
@@ -148,6 +156,9 @@ impl Opening {
     }
 
     fn spark(&mut self, key: &str, value: &str) -> Result<(), Failure> {
+        if key == "spark.sql.thriftServer.incrementalCollect" {
+            self.incremental = value.eq_ignore_ascii_case("true");
+        }
         let one = BTreeMap::from([(key.to_owned(), value.to_owned())]);
         if !confs::refused(&one).is_empty() {
             return Err(Failure::new(
@@ -173,13 +184,30 @@ impl Opening {
     }
 
     /// The statements that bring a new session to where it begins.
-    pub(crate) fn statements(&self) -> Vec<String> {
-        let catalog = self.catalog.iter().map(|name| set_catalog(name));
-        // Sessions begin in it, and it may be missing.
-        let database = self.database.iter().filter(|name| *name != "default");
-        let database = database.map(|name| format!("USE {}", quoted(name)));
+    pub(crate) fn statements(&self) -> Vec<Step> {
+        let catalog = self.catalog.iter().map(|name| Step {
+            text: set_catalog(name),
+            may_miss: false,
+        });
+        // Every JDBC driver names the default one, in which sessions begin unless they are in another catalog.
+        let stays = self.catalog.is_none() && !self.confs.contains_key(DEFAULT_CATALOG);
+        let named = self.database.iter();
+        let database = named
+            .filter(|name| !(stays && *name == DEFAULT))
+            .map(|name| Step {
+                text: format!("USE {}", quoted(name)),
+                may_miss: name == DEFAULT,
+            });
         catalog.chain(database).collect()
     }
+}
+
+/// A statement at the beginning of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) text: String,
+    /// True where what it names may be missing.
+    pub(crate) may_miss: bool,
 }
 
 /// An identifier in backquotes.
@@ -318,18 +346,31 @@ mod tests {
     #[test]
     fn a_session_begins_where_its_client_says() {
         // hs2#16
-        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
-        let cases: [Case<'_>; 4] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [(&'a str, bool)]);
+        let cases: [Case<'_>; 6] = [
             (&[], &[]),
             (&[("use:database", "default")], &[]),
-            (&[("use:database", "a`b")], &["USE `a``b`"]),
+            (&[("use:database", "a`b")], &[("USE `a``b`", false)]),
             (
                 &[("use:database", "d"), ("use:catalog", "c")],
-                &["SET CATALOG 'c'", "USE `d`"],
+                &[("SET CATALOG 'c'", false), ("USE `d`", false)],
+            ),
+            (
+                &[("use:database", "default"), ("use:catalog", "c")],
+                &[("SET CATALOG 'c'", false), ("USE `default`", true)],
+            ),
+            (
+                &[("use:database", "default"), (DEFAULT_CATALOG, "c")],
+                &[("USE `default`", true)],
             ),
         ];
-        for (pairs, statements) in cases {
-            assert_eq!(read(pairs).unwrap().statements(), statements);
+        for (pairs, expected) in cases {
+            let steps = read(pairs).unwrap().statements();
+            let steps: Vec<_> = steps
+                .iter()
+                .map(|step| (step.text.as_str(), step.may_miss))
+                .collect();
+            assert_eq!(steps, expected);
         }
     }
 

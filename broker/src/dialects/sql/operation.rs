@@ -1,13 +1,14 @@
 //! One operation: a statement or a question about the catalog, from its call to its close.
 //!
 //! ```text
-//! Pending --> Running --> Finished (its rows may be fetched, and more of them may still be coming)
+//! Pending --> Running --> Finished (its rows may be fetched; of a large result more may still be coming)
 //!     \          |            |
 //!      +---------+------------+--> Failed, Canceled, TimedOut
 //! ```
 //!
-//! A query is finished for its client when its first rows are there: what follows is kept until it is fetched, and an
-//! error in it is the answer to the fetch that gets there.
+//! A query is finished for its client when its rows are here, or as many of them as are kept in memory: a client that
+//! waits can be told how far it is, and cancel it; one that fetches can do neither on the same connection. What follows
+//! is kept until it is fetched, and an error in it is the answer to the fetch that gets there.
 
 mod run;
 

@@ -72,6 +72,8 @@ pub(crate) struct Progress {
     pub(crate) done_tasks: u64,
     /// Tasks of the stages that there are so far.
     pub(crate) tasks: u64,
+    /// Tasks that run.
+    pub(crate) running_tasks: u64,
 }
 
 /// What an answer brings.
@@ -111,7 +113,10 @@ fn read(response: &[u8]) -> Result<Part<'_>, WireError> {
 }
 
 fn progress(body: &[u8]) -> Result<Progress, WireError> {
-    let mut progress = Progress::default();
+    let mut progress = Progress {
+        running_tasks: wire::last_varint(body, 2)?.unwrap_or_default(),
+        ..Progress::default()
+    };
     for stage in wire::all_bytes(body, 1)? {
         progress.stages += 1;
         for field in wire::fields(stage) {
@@ -176,6 +181,7 @@ mod tests {
         }
         let mut body = Vec::new();
         wire::append_bytes(&mut body, 1, &stage);
+        wire::append_varint(&mut body, 2, 3);
         let mut response = Vec::new();
         wire::append_bytes(&mut response, 18, &body);
         let progress = Progress {
@@ -183,6 +189,7 @@ mod tests {
             tasks: 10,
             done_tasks: 7,
             done_stages: 0,
+            running_tasks: 3,
         };
         assert_eq!(part(&response), Ok(Part::Progress(progress)));
         assert_eq!(part(&[]), Ok(Part::Other));

@@ -60,8 +60,11 @@ impl Session {
     pub(crate) async fn ready(&self) -> Result<(), Failure> {
         let prepared = self.ready.get_or_try_init(|| async {
             self.inside.open().await?;
-            for statement in self.opening.statements() {
-                self.whole(&plan::sql(&statement)).await?;
+            for step in self.opening.statements() {
+                match self.whole(&plan::sql(&step.text)).await {
+                    Err(failure) if step.may_miss && failure.is_of_what_is_gone() => {}
+                    done => drop(done?),
+                }
             }
             Ok::<_, Failure>(())
         });

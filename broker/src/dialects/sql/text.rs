@@ -5,7 +5,6 @@
 use std::io::Write as _;
 
 use arrow_array::cast::AsArray as _;
-use arrow_array::timezone::Tz;
 use arrow_array::types::{
     Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type,
     Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalYearMonthType, Time64NanosecondType,
@@ -15,8 +14,11 @@ use arrow_array::{
     Array, BinaryArray, BooleanArray, LargeBinaryArray, LargeStringArray, ListArray, MapArray,
     PrimitiveArray, StringArray,
 };
-use arrow_schema::{DataType, IntervalUnit, TimeUnit};
-use chrono::{DateTime, Offset as _, TimeZone as _};
+use arrow_schema::{DataType, FieldRef, IntervalUnit, TimeUnit};
+use parquet_variant::Variant;
+use parquet_variant_json::VariantToJson as _;
+
+use super::zone::Zone;
 
 /// Writes the values of one column.
 pub(crate) struct Texts<'a> {
@@ -39,13 +41,15 @@ enum Kind<'a> {
     Decimal(&'a PrimitiveArray<Decimal128Type>, i8),
     Date(&'a PrimitiveArray<Date32Type>),
     Time(&'a PrimitiveArray<Time64NanosecondType>),
-    Timestamp(&'a PrimitiveArray<TimestampMicrosecondType>, Option<Tz>),
+    Timestamp(&'a PrimitiveArray<TimestampMicrosecondType>, Option<Zone>),
     YearMonth(&'a PrimitiveArray<IntervalYearMonthType>),
     DayTime(&'a PrimitiveArray<DurationMicrosecondType>),
     Calendar(&'a PrimitiveArray<IntervalMonthDayNanoType>),
     List(&'a ListArray, Box<Texts<'a>>),
     Map(&'a MapArray, Box<Texts<'a>>, Box<Texts<'a>>),
     Struct(Vec<(&'a str, Texts<'a>)>),
+    /// Its metadata and its value.
+    Variant(&'a BinaryArray, &'a BinaryArray),
     Unknown,
 }
 
@@ -68,7 +72,7 @@ impl<'a> Texts<'a> {
             DataType::Date32 => Kind::Date(array.as_primitive()),
             DataType::Time64(TimeUnit::Nanosecond) => Kind::Time(array.as_primitive()),
             DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-                Kind::Timestamp(array.as_primitive(), zone.as_deref().and_then(zone_of))
+                Kind::Timestamp(array.as_primitive(), zone.as_deref().and_then(Zone::of))
             }
             DataType::Interval(IntervalUnit::YearMonth) => Kind::YearMonth(array.as_primitive()),
             DataType::Duration(TimeUnit::Microsecond) => Kind::DayTime(array.as_primitive()),
@@ -88,6 +92,9 @@ impl<'a> Texts<'a> {
                 Box::new(Self::of(map.keys())),
                 Box::new(Self::of(map.values())),
             );
+        }
+        if let Some((metadata, value)) = variant(array) {
+            return Kind::Variant(metadata, value);
         }
         if let Some(parts) = array.as_struct_opt() {
             let names = parts.fields().iter().map(|field| field.name().as_str());
@@ -112,8 +119,8 @@ impl<'a> Texts<'a> {
             Kind::Double(array) => floating(array.value(row), &format!("{:e}", array.value(row)), out),
             Kind::Text(array) => out.extend_from_slice(array.value(row).as_bytes()),
             Kind::LargeText(array) => out.extend_from_slice(array.value(row).as_bytes()),
-            Kind::Bytes(array) => out.extend_from_slice(array.value(row)),
-            Kind::LargeBytes(array) => out.extend_from_slice(array.value(row)),
+            Kind::Bytes(array) => readable(array.value(row), out),
+            Kind::LargeBytes(array) => readable(array.value(row), out),
             Kind::Decimal(array, scale) => decimal(array.value(row), *scale, out),
             Kind::Date(array) => date(array.value(row).into(), out),
             Kind::Time(array) => time(array.value(row), out),
@@ -142,6 +149,7 @@ impl<'a> Texts<'a> {
                 out.push(b':');
                 values.write_nested(row, out);
             }),
+            Kind::Variant(metadata, value) => json(metadata.value(row), value.value(row), out),
             Kind::Unknown => out.extend_from_slice(b"?"),
         }
     }
@@ -157,6 +165,32 @@ impl<'a> Texts<'a> {
             _ => self.write(row, out),
         }
     }
+}
+
+/// The parts of a column of variants, as Spark Connect sends them.
+fn variant(array: &dyn Array) -> Option<(&BinaryArray, &BinaryArray)> {
+    let parts = array.as_struct_opt()?;
+    let is_variant = |field: &&FieldRef| field.metadata().contains_key("variant");
+    parts.fields().iter().find(is_variant)?;
+    let part = |name: &str| parts.column_by_name(name)?.as_binary_opt();
+    Some((part("metadata")?, part("value")?))
+}
+
+/// A variant as JSON, which is how Spark writes it.
+fn json(metadata: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    let read = Variant::try_new(metadata, value).and_then(|variant| variant.to_json_string());
+    match read {
+        Ok(text) => out.extend_from_slice(text.as_bytes()),
+        Err(error) => {
+            tracing::warn!(%error, "a variant cannot be read");
+            out.extend_from_slice(b"null");
+        }
+    }
+}
+
+/// Bytes among texts. As Hive and Spark do it, what is not UTF-8 in them is replaced.
+fn readable(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(String::from_utf8_lossy(bytes).as_bytes());
 }
 
 fn bounds(offsets: &[i32], row: usize) -> (usize, usize) {
@@ -281,33 +315,13 @@ fn time(nanos: i64, out: &mut Vec<u8>) {
 }
 
 /// A point in time, in microseconds since 1970, as a clock of the zone shows it; without a zone, as it is.
-pub(crate) fn write_timestamp(micros: i64, zone: Option<&Tz>, out: &mut Vec<u8>) {
+pub(super) fn write_timestamp(micros: i64, zone: Option<&Zone>, out: &mut Vec<u8>) {
     const DAY: i64 = 86_400_000_000;
-    let shift = zone.map_or(0, |zone| offset_seconds(zone, micros) * 1_000_000);
+    let shift = zone.map_or(0, |zone| zone.ahead(micros) * 1_000_000);
     let local = micros.saturating_add(shift);
     date(local.div_euclid(DAY), out);
     out.push(b' ');
     clock(local.rem_euclid(DAY), out);
-}
-
-fn offset_seconds(zone: &Tz, micros: i64) -> i64 {
-    let Some(point) = DateTime::from_timestamp_micros(micros) else {
-        return 0;
-    };
-    let offset = zone.offset_from_utc_datetime(&point.naive_utc());
-    offset.fix().local_minus_utc().into()
-}
-
-/// A zone as Spark names it; `None` for UTC, which needs no shift.
-fn zone_of(name: &str) -> Option<Tz> {
-    let bare = ["GMT", "UTC", "UT"]
-        .iter()
-        .find_map(|prefix| name.strip_prefix(prefix));
-    match bare {
-        Some("") | None if matches!(name, "GMT" | "UTC" | "UT" | "Z" | "Etc/UTC") => None,
-        Some(offset) if offset.starts_with(['+', '-']) => offset.parse().ok(),
-        _ => name.parse().ok(),
-    }
 }
 
 fn year_month(months: i32, out: &mut Vec<u8>) {

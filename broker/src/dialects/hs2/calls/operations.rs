@@ -7,8 +7,8 @@ use arrow_schema::{DataType, Field, Schema};
 
 use super::{Answer, answer};
 use crate::dialects::hs2::protocol::{self, Version};
-use crate::dialects::hs2::wire::{Fields, Out, kind};
-use crate::dialects::hs2::{Hs2, handle, rowset, schema};
+use crate::dialects::hs2::wire::Fields;
+use crate::dialects::hs2::{Hs2, handle, progress, rowset, schema};
 use crate::dialects::sql::Caller;
 use crate::dialects::sql::cursor::{Orientation, Page};
 use crate::dialects::sql::failure::Failure;
@@ -50,7 +50,9 @@ impl Hs2 {
             }
             out.flag(9, true);
             if wants_progress && !state.is_settled() {
-                out.fields(10, |out| progress(out, &operation));
+                out.fields(10, |out| {
+                    progress::write(out, &operation.progress(), millis(operation.started_at));
+                });
             }
             // Spark does not say how many rows a statement changed. Hive's driver 4 takes a missing number for 0.
             out.long(11, -1);
@@ -130,37 +132,6 @@ fn log_page(operation: &Operation, orientation: Orientation, rows: usize) -> Res
         batches: vec![rows],
         more: false,
     })
-}
-
-fn progress(out: &mut Out, operation: &Operation) {
-    let progress = operation.progress();
-    let texts = |out: &mut Out, texts: &[String]| {
-        for text in texts {
-            out.raw_bytes(text.as_bytes());
-        }
-    };
-    let headers = ["STAGES", "COMPLETE", "TASKS", "DONE"].map(str::to_owned);
-    let row = [
-        progress.stages,
-        progress.done_stages,
-        progress.tasks,
-        progress.done_tasks,
-    ]
-    .map(|n| n.to_string());
-    out.list(1, kind::TEXT, headers.len());
-    texts(out, &headers);
-    out.list(2, kind::LIST, 1);
-    out.raw_list(kind::TEXT, row.len());
-    texts(out, &row);
-    let done = if progress.tasks == 0 {
-        0.0
-    } else {
-        progress.done_tasks as f64 / progress.tasks as f64
-    };
-    out.double(3, done);
-    out.int(4, 0);
-    out.text(5, "");
-    out.long(6, millis(operation.started_at));
 }
 
 fn millis(at: u64) -> i64 {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::BytesMut;
 
 use super::*;
@@ -24,17 +26,10 @@ async fn fill(buffer: &Buffer, writer: &mut Writer, from: u8) -> u8 {
         tokio::select! {
             biased;
             () = &mut adding => {}
-            () = settled() => return number,
+            () = buffer.until(|state| state.waits) => return number,
         }
     }
     unreachable!("there is always room");
-}
-
-/// Waits until nothing goes on without the test: files are written by threads of their own.
-async fn settled() {
-    for _ in 0..50 {
-        tokio::task::spawn_blocking(|| ()).await.unwrap();
-    }
 }
 
 async fn number_at(buffer: &Buffer, row: u64) -> u8 {
@@ -58,7 +53,7 @@ fn in_memory(buffer: &Buffer) -> Vec<u64> {
 #[tokio::test]
 async fn what_memory_has_no_room_for_is_on_disk() {
     let (_directory, spool) = spool(1000, 1000);
-    let buffer = Buffer::new(Arc::clone(&spool), 25);
+    let buffer = Buffer::new(Arc::clone(&spool), 25, 1000);
     let mut writer = spool.writer();
     for number in 0..20 {
         buffer.add(&mut writer, MESSAGE, message(number)).await;
@@ -76,7 +71,7 @@ async fn what_memory_has_no_room_for_is_on_disk() {
 #[tokio::test]
 async fn what_was_read_makes_room_in_memory_for_what_comes() {
     let (_directory, spool) = spool(1000, 1000);
-    let buffer = Buffer::new(Arc::clone(&spool), 25);
+    let buffer = Buffer::new(Arc::clone(&spool), 25, 1000);
     let mut writer = spool.writer();
     for number in 0..2 {
         buffer.add(&mut writer, MESSAGE, message(number)).await;
@@ -90,7 +85,7 @@ async fn what_was_read_makes_room_in_memory_for_what_comes() {
 #[tokio::test]
 async fn i8_a_result_that_nobody_reads_stops_at_its_bounds() {
     let (_directory, spool) = spool(1000, 50);
-    let buffer = Buffer::new(Arc::clone(&spool), 25);
+    let buffer = Buffer::new(Arc::clone(&spool), 25, 1000);
     let mut writer = spool.writer();
     assert_eq!(fill(&buffer, &mut writer, 0).await, 7);
     assert_eq!((spool.memory.used(), spool.disk_bytes()), (20, 50));
@@ -99,7 +94,7 @@ async fn i8_a_result_that_nobody_reads_stops_at_its_bounds() {
 #[tokio::test]
 async fn without_disk_what_was_read_is_forgotten_and_the_rest_goes_on() {
     let (_directory, spool) = spool(1000, 0);
-    let buffer = Buffer::new(Arc::clone(&spool), 25);
+    let buffer = Buffer::new(Arc::clone(&spool), 25, 1000);
     let mut writer = spool.writer();
     let mut next = 0;
     for read in 0..20 {
@@ -119,7 +114,7 @@ async fn without_disk_what_was_read_is_forgotten_and_the_rest_goes_on() {
 #[tokio::test]
 async fn a_client_that_waits_gets_what_comes_though_there_is_no_room() {
     let (_directory, spool) = spool(0, 0);
-    let buffer = Buffer::new(Arc::clone(&spool), 0);
+    let buffer = Buffer::new(Arc::clone(&spool), 0, 1000);
     let mut writer = spool.writer();
     let mut next = 0;
     for read in 0..5 {
@@ -133,7 +128,7 @@ async fn a_client_that_waits_gets_what_comes_though_there_is_no_room() {
 #[tokio::test]
 async fn a_reader_waits_for_rows_and_hears_of_the_end_behind_them() {
     let (_directory, spool) = spool(1000, 1000);
-    let buffer = Buffer::new(Arc::clone(&spool), 100);
+    let buffer = Buffer::new(Arc::clone(&spool), 100, 1000);
     let mut writer = spool.writer();
     let read = async { (number_at(&buffer, 0).await, buffer.find(MESSAGE).await) };
     let written = async {
@@ -145,4 +140,33 @@ async fn a_reader_waits_for_rows_and_hears_of_the_end_behind_them() {
     assert_eq!(number, 7);
     assert_eq!(end.unwrap_err(), Failure::canceled());
     assert_eq!(number_at(&buffer, 0).await, 7, "the rows before it are there");
+}
+
+#[tokio::test]
+async fn a_client_begins_with_enough_or_when_there_is_no_room_without_it() {
+    // hs2#25, kyuubi#24
+    let cases = [
+        // Enough is here.
+        (1000, 1000, 30, 3),
+        // The first rows are enough.
+        (1000, 1000, 0, 1),
+        // Nothing is read, and there is room for two messages.
+        (25, 0, 1000, 3),
+    ];
+    for (memory, disk, enough, begins_with) in cases {
+        let (_directory, spool) = spool(memory, disk);
+        let buffer = Buffer::new(Arc::clone(&spool), 1000, enough);
+        let mut writer = spool.writer();
+        for number in 1..=begins_with {
+            let poor = tokio::time::timeout(Duration::ZERO, buffer.ample()).await;
+            assert!(poor.is_err(), "{number} of {enough}");
+            let adding = buffer.add(&mut writer, MESSAGE, message(number));
+            tokio::select! {
+                biased;
+                () = adding => {}
+                () = buffer.until(|state| state.waits) => {}
+            }
+        }
+        buffer.ample().await;
+    }
 }

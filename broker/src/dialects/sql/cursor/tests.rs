@@ -23,7 +23,7 @@ fn stream(batches: &[RecordBatch]) -> Data {
 fn buffer(memory: u64, disk: u64) -> (tempfile::TempDir, Buffer) {
     let directory = tempfile::tempdir().unwrap();
     let spool = Spool::new(directory.path().to_owned(), memory, disk, disk);
-    (directory, Buffer::new(spool, usize::try_from(memory).unwrap()))
+    (directory, Buffer::new(spool, usize::try_from(memory).unwrap(), 0))
 }
 
 /// A result of 2500 rows in messages of 500, the third of them in two batches.
@@ -89,6 +89,46 @@ async fn pages_follow_each_other_and_can_be_turned_back() {
         assert_eq!(client.page(Orientation::Next).await, (2500, 0, false));
         assert_eq!(client.page(Orientation::First).await, (0, 1000, true));
     }
+}
+
+#[tokio::test]
+async fn a_page_is_turned_back_to_whatever_its_size_was() {
+    // hs2#27
+    let (_directory, buffer) = result(1 << 20, 0).await;
+    let mut cursor = Cursor::default();
+    let mut pages = Vec::new();
+    for bytes in [900, 1500, 1100] {
+        let page = cursor
+            .page(&buffer, Orientation::Next, 1000, bytes)
+            .await
+            .unwrap();
+        pages.push((page.start, page.rows()));
+    }
+    assert!(
+        pages[0].1 < pages[1].1 && pages[1].0 + 1 < pages[2].0,
+        "{pages:?}"
+    );
+    for expected in [pages[1], pages[0]] {
+        let page = cursor
+            .page(&buffer, Orientation::Prior, 1000, 1 << 20)
+            .await
+            .unwrap();
+        assert_eq!((page.start, page.rows()), expected);
+    }
+    let next = cursor
+        .page(&buffer, Orientation::Next, 1000, 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(next.start, pages[1].0);
+    let back = cursor
+        .page(&buffer, Orientation::Prior, 10, 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(
+        (back.start, back.rows()),
+        (pages[1].0 - 10, 10),
+        "fewer rows than that page had"
+    );
 }
 
 #[tokio::test]
@@ -160,15 +200,24 @@ async fn a_message_with_another_number_of_rows_than_it_says_is_refused() {
 async fn a_call_that_is_given_up_leaves_the_place_where_it_was() {
     let (_directory, buffer) = buffer(1 << 20, 0);
     let mut writer = buffer.spool().writer();
-    buffer.add(&mut writer, 700, stream(&[numbers(0, 700)])).await;
     let mut client = client(&buffer);
-    tokio::select! {
-        biased;
-        _ = client.page(Orientation::Next) => panic!("a page is whole, or the result is at its end"),
-        () = tokio::task::yield_now() => {}
+    for (from, to) in [(0, 700), (700, 1500)] {
+        tokio::select! {
+            biased;
+            _ = client.page(Orientation::Next) => panic!("a page has a row, or the result is at its end"),
+            () = tokio::task::yield_now() => {}
+        }
+        let rows = usize::try_from(to - from).unwrap();
+        buffer
+            .add(&mut writer, rows as u64, stream(&[numbers(from, to)]))
+            .await;
+        let page = client.page(Orientation::Next).await;
+        assert_eq!(
+            page,
+            (u64::try_from(from).unwrap(), rows, true),
+            "what is there is not held back"
+        );
     }
-    buffer.add(&mut writer, 800, stream(&[numbers(700, 1500)])).await;
     buffer.finish(Ok(()));
-    assert_eq!(client.page(Orientation::Next).await, (0, 1000, true));
-    assert_eq!(client.page(Orientation::Next).await, (1000, 500, false));
+    assert_eq!(client.page(Orientation::Next).await, (1500, 0, false));
 }

@@ -112,7 +112,9 @@ impl Engine {
         aside: Option<Arc<Aside>>,
     ) -> Result<Arc<Operation>, Failure> {
         let id = self.place.new_operation();
-        let buffer = Buffer::new(Arc::clone(&self.spool), self.config.window_bytes);
+        let window = self.config.window_bytes;
+        let enough = if session.opening.incremental { 0 } else { window };
+        let buffer = Buffer::new(Arc::clone(&self.spool), window, enough);
         let operation = Operation::new(id, session.id, kind, session.inside.clone(), aside, buffer);
         if let Some(gone) = session.enter(&operation, self.config.max_operations)? {
             gone.close();

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
 
 use super::{Operation, State};
 use crate::dialects::connect::inside::Results;
-use crate::dialects::sql::cursor;
 use crate::dialects::sql::failure::Failure;
 use crate::dialects::sql::plan::{self, Part, Progress};
 use crate::dialects::sql::spool::Writer;
+use crate::dialects::sql::{cursor, zone};
 
 /// How long a driver may take to take note of a cancel.
 const INTERRUPT_DEADLINE: Duration = Duration::from_secs(10);
@@ -44,8 +43,21 @@ enum Came {
     End,
 }
 
+/// How a run ends.
+enum Ended {
+    /// By itself.
+    Over(Result<(), Failure>),
+    /// Its client has canceled it.
+    Stopped,
+    /// It has run for too long.
+    Late,
+}
+
 impl Operation {
     /// Runs it. `ready` waits for the session's driver.
+    ///
+    /// It is finished for its client when all its rows are here, or so many that the client has to begin with them:
+    /// what follows is then taken while the client reads.
     pub(in crate::dialects::sql) async fn run(
         &self,
         ready: impl Future<Output = Result<(), Failure>>,
@@ -53,65 +65,78 @@ impl Operation {
         limit: Option<Duration>,
     ) {
         let mut feed = None;
-        let late = late(limit);
-        tokio::pin!(late);
-        let begun = async {
-            ready.await?;
-            self.settle(State::Running);
-            self.begin(work.await?, &mut feed).await
-        };
-        let settled = tokio::select! {
-            begun = begun => match begun {
-                Ok(schema) => State::Finished(schema),
-                Err(failure) => {
-                    self.note(&format!("ERROR {failure}"));
-                    State::Failed(failure)
+        let ended = {
+            let (flow, late) = (self.flow(ready, work, &mut feed), late(limit));
+            tokio::pin!(flow, late);
+            let mut begins = false;
+            loop {
+                tokio::select! {
+                    over = &mut flow => break Ended::Over(over),
+                    () = self.stop.cancelled() => break Ended::Stopped,
+                    () = &mut late => break Ended::Late,
+                    () = self.buffer.ample(), if !begins => {
+                        begins = true;
+                        self.settle(State::Finished(self.buffer.schema()));
+                    }
                 }
-            },
-            () = self.stop.cancelled() => State::Canceled,
-            () = &mut late => State::TimedOut,
+            }
         };
-        let stops = matches!(settled, State::Canceled | State::TimedOut);
-        let follows = matches!(settled, State::Finished(_)) && !self.buffer.is_finished();
-        self.settle(settled);
-        if stops || self.stop.is_cancelled() {
-            self.stop.cancel();
+        let stops = !matches!(ended, Ended::Over(_));
+        self.end(ended);
+        if stops {
             self.stop_driver(feed).await;
-        } else if let (true, Some(feed)) = (follows, &mut feed) {
-            self.take_rest(feed, late).await;
         }
         // Whatever became of it, its driver has no more use for it, nor has anybody for a session of its own.
         self.inside.release(self.id);
         self.give_back();
     }
 
-    /// Runs it up to its first rows.
-    async fn begin(&self, work: Work, feed: &mut Option<Feed>) -> Result<SchemaRef, Failure> {
-        match work {
+    /// Tells what became of it. The rows come first: who sees that it is finished finds them.
+    fn end(&self, ended: Ended) {
+        let (rows, state) = match ended {
+            Ended::Over(Ok(())) => {
+                self.note(&format!("INFO all rows are here: {}", self.buffer.received()));
+                (Ok(()), State::Finished(self.buffer.schema()))
+            }
+            Ended::Over(Err(failure)) => {
+                self.note(&format!("ERROR {failure}"));
+                (Err(failure.clone()), State::Failed(failure))
+            }
+            Ended::Stopped => (Err(Failure::canceled()), State::Canceled),
+            Ended::Late => (Err(Failure::late()), State::TimedOut),
+        };
+        self.buffer.finish(rows);
+        self.settle(state);
+    }
+
+    /// Runs it and takes its rows to their end, so that they do not pile up in the driver.
+    async fn flow(
+        &self,
+        ready: impl Future<Output = Result<(), Failure>>,
+        work: impl Future<Output = Result<Work, Failure>>,
+        feed: &mut Option<Feed>,
+    ) -> Result<(), Failure> {
+        ready.await?;
+        self.settle(State::Running);
+        let plan = match work.await? {
             Work::Table(rows) => {
                 self.buffer.add_table(rows);
-                self.buffer.finish(Ok(()));
+                return Ok(());
             }
-            Work::Plan(plan) => {
-                let feed = feed.insert(Feed {
-                    results: self.inside.execute(self.id, &plan).await?,
-                    writer: self.buffer.spool().writer(),
-                    has_columns: false,
-                });
-                loop {
-                    match self.take(feed).await? {
-                        Came::Rows => break,
-                        Came::End => {
-                            self.buffer.finish(Ok(()));
-                            break;
-                        }
-                        Came::Progress(progress) => self.advance(progress),
-                        Came::Other => {}
-                    }
-                }
+            Work::Plan(plan) => plan,
+        };
+        let feed = feed.insert(Feed {
+            results: self.inside.execute(self.id, &plan).await?,
+            writer: self.buffer.spool().writer(),
+            has_columns: false,
+        });
+        loop {
+            match self.take(feed).await? {
+                Came::End => return Ok(()),
+                Came::Progress(progress) => self.advance(progress),
+                Came::Rows | Came::Other => {}
             }
         }
-        Ok(self.buffer.schema())
     }
 
     /// Takes what comes next into the buffer.
@@ -126,6 +151,7 @@ impl Operation {
             Part::Rows { count, stream } => {
                 if !feed.has_columns {
                     let columns = cursor::schema(stream).map_err(Failure::unreadable)?;
+                    zone::known(&columns)?;
                     self.buffer.set_schema(columns);
                     feed.has_columns = true;
                 }
@@ -134,30 +160,6 @@ impl Operation {
                 Ok(Came::Rows)
             }
         }
-    }
-
-    /// Takes the rest of the rows, so that they do not pile up in the driver, until its client wants no more or it is
-    /// too late.
-    async fn take_rest(&self, feed: &mut Feed, late: impl Future<Output = ()>) {
-        let all = async {
-            loop {
-                match self.take(feed).await {
-                    Ok(Came::End) => return Ok(()),
-                    Ok(Came::Progress(progress)) => self.advance(progress),
-                    Ok(Came::Rows | Came::Other) => {}
-                    Err(failure) => return Err(failure),
-                }
-            }
-        };
-        let end = tokio::select! {
-            end = all => end,
-            () = self.stop.cancelled() => Err(Failure::canceled()),
-            () = late => Err(Failure::late()),
-        };
-        if end.is_ok() {
-            self.note(&format!("INFO all {} rows are here", self.buffer.received()));
-        }
-        self.buffer.finish(end);
     }
 
     fn advance(&self, progress: Progress) {
