@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::config::{Config, Layers, Role};
 use doors::Doors;
 
-/// How long calls may go on after the first signal.
+/// How long calls may go on after the first signal, where nothing else is set.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the last traces may take.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -35,6 +35,8 @@ enum Wish {
 struct Process {
     shutdown: Shutdown,
     doors: Tasks,
+    /// How long calls and connections may go on after the first signal.
+    patience: Duration,
     broker: Option<Broker>,
     agent: Option<Agent>,
 }
@@ -77,6 +79,7 @@ impl Process {
         Self {
             doors: Tasks::new(shutdown.child()),
             shutdown,
+            patience: PATIENCE,
             broker: None,
             agent: None,
         }
@@ -96,6 +99,7 @@ impl Process {
             self.agent = Some(agent);
         }
         if let Some(clients) = bound.clients {
+            self.patience += Duration::from_secs(config.broker.hs2.drain_seconds);
             let tls = self.kept(parts::peer_tls(&config)?);
             let broker = parts::start_broker(&config, &addresses, store, &tls, &self.shutdown).await?;
             readiness.add("broker", broker.readiness());
@@ -126,7 +130,7 @@ impl Process {
             self.shutdown.abort();
         };
         let orderly = async {
-            self.doors.stop(PATIENCE).await;
+            self.doors.stop(self.patience).await;
             if let Some(broker) = &self.broker {
                 broker.stop(PATIENCE).await;
             }

@@ -1,6 +1,7 @@
 """Any broker serves HiveServer2's protocol over HTTP. Cases: spec of HiveServer2's Thrift protocol."""
 
 import base64
+import signal
 
 import pytest
 from berth_cluster import BROKER_CONFIG
@@ -9,7 +10,7 @@ from hive_probe import ERROR, SUCCESS, Probe, trusting, ttypes
 from kyuubi_client import Kyuubi
 from pyhive import exc, hive
 from thrift.transport.THttpClient import THttpClient
-from thrift.transport.TTransport import TTransportBase
+from thrift.transport.TTransport import TTransportBase, TTransportException
 
 SLOW = "select count(*) as n from range(1000000000000) where hash(id) = 7"
 ANN, BOB = "ann-token-0123456789", "bob-token-0123456789"
@@ -29,6 +30,19 @@ def address_of(broker, what):
 
 def http_of(broker):
     return address_of(broker, "HiveServer2").split("(")[1].split("//")[1].split("/")[0]
+
+
+def binary_of(broker):
+    return address_of(broker, "HiveServer2").split("jdbc:hive2://")[1].split()[0]
+
+
+def has_left(probe):
+    """True once the broker has closed a connection."""
+    try:
+        probe.info(17)
+        return False
+    except (EOFError, OSError, TTransportException):
+        return True
 
 
 def basic(user, password="x"):
@@ -122,12 +136,14 @@ def test_i4_calls_of_one_session_go_to_either_broker(both, addresses):
 
 
 def test_i2_a_session_goes_on_when_its_broker_is_killed(cluster, both):
-    """hs2#65: the session and its state; of what ran there its client is told to run it again"""
+    """hs2#65: the session and its state; of what ran there its client is told to run it again, and it is ended"""
     one, two = both
     one.run("create temporary view v as select id from range(7)")
-    # One that is over: what still ran would hold the session's only core.
-    operation = one.run("select 1")
+    operation = one.execute(SLOW, asynchronous=True).operationHandle
+    runs = lambda: any("tasks" in line for (line,) in one.rows(operation, kind=1))  # noqa: E731
+    wait_until(runs, 60, "it does not run")
     cluster.brokers[0].kill()
+    # What still ran would hold the session's only core.
     assert two.value("select count(*) from v") == 7
 
     def gone():
@@ -136,6 +152,24 @@ def test_i2_a_session_goes_on_when_its_broker_is_killed(cluster, both):
         return "run the statement again" in status.errorMessage
 
     wait_until(gone, 30, "the operation of a broker that has gone is not told as such")
+    assert two.close_session().statusCode == SUCCESS
+
+
+def test_i7_what_only_a_dead_broker_could_serve_leaves_its_driver(cluster, addresses, user):
+    """hs2#43, hs2#67: the session of a connection; one that was opened over HTTP stays"""
+    binary = Probe(binary_of(cluster.brokers[0]), user=user)
+    assert binary.open(profile="default").status.statusCode == SUCCESS
+    assert binary.value("select 1") == 1
+    http = Probe(addresses[0], "http", headers=basic(user))
+    assert http.open(profile="default").status.statusCode == SUCCESS
+    assert http.value("select 1") == 1
+    mine = lambda: [each["id"] for each in cluster.ask("sessions") if each["owner"] == user]  # noqa: E731
+    assert len(mine()) == 2
+    cluster.brokers[0].kill()
+    wait_until(lambda: len(mine()) == 1, 150, "the session of a connection that is gone is still there")
+    two = Probe(addresses[1], "http", headers=basic(user))
+    two.session = http.session
+    assert two.value("select 1") == 1
     assert two.close_session().statusCode == SUCCESS
 
 
@@ -153,6 +187,33 @@ def test_pyhive_needs_no_balancer_that_is_sticky(cluster, addresses, user):
         assert cursor.fetchall() == [(499500,)]
     with pytest.raises(exc.OperationalError, match="TABLE_OR_VIEW_NOT_FOUND"):
         cursor.execute("select * from nowhere")
+
+
+@pytest.fixture
+def patient(cluster):
+    """A broker that waits for its clients when it is told to end."""
+    config = BROKER_CONFIG.replace("[broker]", "[broker]\nhs2.drain-seconds = 120")
+    made = cluster.process("patient", "broker", config).start()
+    made.wait_for("is up")
+    yield made
+    made.end()
+
+
+def test_a_broker_that_is_told_to_end_waits_for_its_connections(cluster, patient, user):
+    """hs2#61: its sessions go on, no new one begins, and it ends with the last of them"""
+    cluster.wait_warm()
+    address = binary_of(patient)
+    probe, other = Probe(address, user=user), Probe(address, user=user)
+    assert probe.open(profile="default").status.statusCode == SUCCESS
+    probe.run("create temporary view v as select id from range(7)")
+    other.session = probe.session
+    patient.signal(signal.SIGTERM)
+    # One without a session is not waited for.
+    wait_until(lambda: has_left(other), 30, "a connection without a session goes on")
+    assert probe.value("select count(*) from v") == 7
+    refused = probe.open(profile="default").status
+    assert refused.statusCode == ERROR and "connect again" in refused.errorMessage
+    patient.process.wait(60)
 
 
 @pytest.fixture

@@ -19,6 +19,18 @@ def probe(up, user):
     made.leave()
 
 
+@pytest.fixture
+def early(up, user):
+    """A session whose statements are finished with their first rows."""
+    up.wait_warm()
+    made = Probe(up.endpoints["hs2"], user=user)
+    opened = made.open(conf={"kyuubi.operation.incremental.collect": "true"}, profile="default")
+    assert opened.status.statusCode == SUCCESS
+    yield made
+    made.close_session()
+    made.leave()
+
+
 def test_i2_the_state_of_a_session_is_back(up, user, probe):
     """hs2#66: confs, variables, USE, temporary views and functions, after an idle driver is killed"""
     probe.run(f"create database {user}")
@@ -38,8 +50,9 @@ def test_i2_the_state_of_a_session_is_back(up, user, probe):
     probe.execute(f"drop database {user}")
 
 
-def test_i2_a_read_goes_on_where_it_was(up, user, probe, connect, tmp_path):
+def test_i2_a_read_goes_on_where_it_was(up, user, early, connect, tmp_path):
     """hs2#65: the driver is killed between two fetches; no row is missing and none comes twice"""
+    probe = early
     resumed = 'berth_statements_rerun_total{class="read",delivered="some"}'
     before = up.metric(resumed)
     # The same session over Spark Connect, for a function that holds back all but the first partition.

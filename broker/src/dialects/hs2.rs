@@ -56,6 +56,8 @@ pub struct Hs2Config {
     pub max_message_bytes: usize,
     /// True to close the sessions of a connection that ends; over HTTP they stay.
     pub close_on_disconnect: bool,
+    /// Seconds for which connections with sessions go on when the broker is told to end.
+    pub drain_seconds: u64,
     /// Seconds for which a login over HTTP is remembered in a cookie; 0 for none. It ends with the user's token, too.
     pub cookie_seconds: u64,
     /// The release of Spark that tools are told of that look for one.
@@ -67,6 +69,7 @@ impl Default for Hs2Config {
         Self {
             max_message_bytes: 100 << 20,
             close_on_disconnect: true,
+            drain_seconds: 0,
             cookie_seconds: 86_400,
             spark_version: "4.3.0".to_owned(),
         }

@@ -8,12 +8,14 @@ use berth_runtime::auth::Authenticator;
 use berth_runtime::listen::{Protocol, Stream};
 use berth_runtime::tasks::Shutdown;
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::time::Instant;
 
 use super::calls::Client;
 use super::inbound::{Ended, Inbound};
 use super::wire;
 use super::{Hs2, caller, sasl};
 use crate::calls::Calls;
+use crate::dialects::sql::failure::Failure;
 use crate::dialects::sql::{Caller, Reach};
 
 /// A login is over within this time.
@@ -24,6 +26,9 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(600);
 const UNKNOWN_BYTES: usize = 1 << 20;
 /// What is said when there is no room for one more call.
 const FULL: &str = "this broker serves as many calls as it may (broker.max-calls); try again";
+
+/// What is said to who opens a session while the broker ends.
+const ENDS: &str = "this broker is about to end; connect again, which leads to another one";
 
 /// The door for connections that are not HTTP.
 #[derive(Debug)]
@@ -113,6 +118,7 @@ impl Door {
             0 => Duration::from_secs(u64::from(u32::MAX)),
             seconds => Duration::from_secs(seconds),
         };
+        let mut goes_at = None;
         loop {
             if client.caller.as_ref().is_some_and(|caller| caller.user.is_some()) || !client.opened.is_empty()
             {
@@ -120,16 +126,31 @@ impl Door {
             }
             let message = tokio::select! {
                 message = inbound.next(idle) => message?,
-                () = shutdown.draining() => return Ok(()),
+                () = self.has_to_go(client, shutdown, &mut goes_at) => return Ok(()),
             };
             let Some(message) = message else { return Ok(()) };
             let call = wire::read(&message)?;
+            if call.name == "OpenSession" && shutdown.is_draining() {
+                let answer = self.hs2.refuse(&call, &Failure::passing(ENDS));
+                send(write, &answer, framed).await?;
+                return Ok(());
+            }
             let Some(answer) = self.answer(inbound, client, &call).await else {
                 return Ok(());
             };
             let sent = tokio::time::timeout(WRITE_DEADLINE, send(write, &answer, framed));
             sent.await
                 .unwrap_or_else(|_late| Err(std::io::ErrorKind::TimedOut.into()))?;
+        }
+    }
+
+    /// Waits until the broker is told to end, and then until the client has no session any more or its time is over.
+    async fn has_to_go(&self, client: &Client, shutdown: &Shutdown, goes_at: &mut Option<Instant>) {
+        shutdown.draining().await;
+        let patience = Duration::from_secs(self.hs2.config.drain_seconds);
+        let goes_at = *goes_at.get_or_insert_with(|| Instant::now() + patience);
+        if client.opened.iter().any(|id| self.hs2.engine.peek(*id).is_some()) {
+            tokio::time::sleep_until(goes_at).await;
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use berth_core::record::Dialect;
+use berth_core::record::{Dialect, SessionRecord, SessionState};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -32,7 +32,8 @@ pub(crate) struct Session {
     /// What it was opened with.
     pub(crate) opening: Opening,
     pub(super) inside: Inside,
-    ready: OnceCell<()>,
+    /// Where it began, once it has.
+    ready: OnceCell<String>,
     operations: Mutex<BTreeMap<Uuid, Arc<Operation>>>,
     used_at: Mutex<Instant>,
 }
@@ -59,16 +60,32 @@ impl Session {
     /// It has no driver, or a statement of its beginning failed; the next call tries again.
     pub(crate) async fn ready(&self) -> Result<(), Failure> {
         let prepared = self.ready.get_or_try_init(|| async {
-            self.inside.open().await?;
+            let record = self.inside.open().await?;
             for step in self.opening.statements() {
                 match self.whole(&plan::sql(&step.text)).await {
                     Err(failure) if step.may_miss && failure.is_of_what_is_gone() => {}
                     done => drop(done?),
                 }
             }
-            Ok::<_, Failure>(())
+            Ok::<_, Failure>(place(&record))
         });
         prepared.await.map(drop)
+    }
+
+    /// The same, and tells `note` what is waited for and what has come.
+    ///
+    /// # Errors
+    /// Those of [`Session::ready`].
+    pub(super) async fn ready_aloud(&self, note: impl Fn(&str)) -> Result<(), Failure> {
+        if self.ready.initialized() {
+            return Ok(());
+        }
+        note("INFO waiting for the session's driver");
+        self.ready().await?;
+        if let Some(place) = self.ready.get() {
+            note(&format!("INFO the session has begun {place}"));
+        }
+        Ok(())
     }
 
     /// True if other brokers may serve it at the same time.
@@ -166,6 +183,16 @@ impl Session {
         std::mem::take(&mut *lock(&self.operations))
             .into_values()
             .collect()
+    }
+}
+
+/// Where a session is, for a person.
+fn place(record: &SessionRecord) -> String {
+    match &record.state {
+        SessionState::Active { placement, .. } => {
+            format!("on driver {} of node {}", placement.driver, placement.node)
+        }
+        SessionState::Placing { .. } | SessionState::Closed { .. } => "anew".to_owned(),
     }
 }
 

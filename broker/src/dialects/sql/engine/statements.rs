@@ -58,7 +58,8 @@ impl Engine {
                 }
                 Ok(Work::Plan(plan))
             };
-            running.run(owner.ready(), work, limit).await;
+            let ready = owner.ready_aloud(|line| running.note(line));
+            running.run(ready, work, limit).await;
         });
         Ok(operation)
     }
