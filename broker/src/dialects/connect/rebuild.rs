@@ -85,8 +85,7 @@ pub async fn rebuild(
     };
     route.upstream_server_session_id = rebuilt.server_session_id.as_str().into();
     if !confs.is_empty() {
-        let set = call(&route, Rpc::Config, set_confs(confs)).await;
-        rebuilt.note("session confs", settled(set)?);
+        rebuilt.set(&route, confs).await?;
     }
     for step in steps {
         let ended = settled(replay(route.clone(), &step).await)?;
@@ -97,6 +96,21 @@ pub async fn rebuild(
 }
 
 impl Rebuilt {
+    /// Sets confs. Spark stops at the first one that it refuses: then each is set by itself, so that a client is told
+    /// which it was, and has the others.
+    async fn set(&mut self, route: &Route, confs: &[(String, String)]) -> Result<(), RebuildError> {
+        let all = settled(call(route, Rpc::Config, set_confs(confs)).await)?;
+        if matches!(all, Ended::Succeeded(_)) {
+            self.note("session confs", all);
+            return Ok(());
+        }
+        for conf in confs {
+            let one = call(route, Rpc::Config, set_confs(std::slice::from_ref(conf))).await;
+            self.note(&format!("conf {}", conf.0), settled(one)?);
+        }
+        Ok(())
+    }
+
     fn note(&mut self, what: &str, ended: Ended) {
         match ended {
             Ended::Succeeded(_) => self.replayed += 1,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use berth_core::record::{Dialect, SessionRecord, SessionState};
+use berth_core::record::{Dialect, SessionRecord};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -83,7 +83,7 @@ impl Session {
         note("INFO waiting for the session's driver");
         self.ready().await?;
         if let Some(place) = self.ready.get() {
-            note(&format!("INFO the session has begun {place}"));
+            note(&format!("INFO {place}"));
         }
         Ok(())
     }
@@ -186,14 +186,10 @@ impl Session {
     }
 }
 
-/// Where a session is, for a person.
+/// How a session came to where it is, for a person.
 fn place(record: &SessionRecord) -> String {
-    match &record.state {
-        SessionState::Active { placement, .. } => {
-            format!("on driver {} of node {}", placement.driver, placement.node)
-        }
-        SessionState::Placing { .. } | SessionState::Closed { .. } => "anew".to_owned(),
-    }
+    let latest = record.history.last().map(|event| event.what.as_str());
+    latest.unwrap_or("placed").to_owned()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
