@@ -21,6 +21,8 @@ from berth_driver import spark
 
 LOOK_SECONDS = 1.0
 PACKAGE = "org.apache.spark.sql.connect."
+# The name that Scala gives to a field that a closure reads.
+OBSERVER = PACKAGE.replace(".", "$") + "execution$ExecuteGrpcResponseSender$$grpcObserver"
 # What Spark Connect's tags for the jobs of an operation begin with.
 OPERATION_TAG = "SparkConnect_OperationTag"
 # The broker's tag for operations that no other broker can read.
@@ -43,8 +45,10 @@ class Leftovers:
         self.states = private("execution.ExecuteThreadRunner", "state")
         self.interrupted = private("execution.ThreadState$", "startedInterrupted").get(None)
         self.started = private("execution.ThreadState$", "started").get(None)
-        self.nanos = context._jvm.java.lang.System.nanoTime
+        self.senders = private("service.ExecuteHolder", "grpcResponseSenders")
+        self.observer = private("execution.ExecuteGrpcResponseSender", OBSERVER)
         self.seen = frozenset()
+        self.unread = {}
 
     def holders(self):
         """The operations that there are. One may end meanwhile."""
@@ -57,19 +61,24 @@ class Leftovers:
         """The tags of the operations that nobody has interrupted."""
         return {holder.jobTag() for holder in self.holders() if not self.state(holder).get().equals(self.interrupted)}
 
-    def is_unread(self, holder, seconds):
-        """True of an operation that runs for a broker that has not listened to it for so long."""
-        if not holder.sparkSessionTags().contains(BOUND_TAG) or not self.state(holder).get().equals(self.started):
-            return False
-        left_at = holder.lastAttachedRpcTimeNs()
-        return left_at.isDefined() and self.nanos() - left_at.get() >= seconds * 1e9
+    def is_read(self, holder):
+        """True while somebody listens. Spark itself finds out minutes later that a connection is gone."""
+        observers = [self.observer.get(sender) for sender in elements(self.senders.get(holder))]
+        return any(not observer.isCancelled() for observer in observers)
+
+    def is_bound(self, holder):
+        """True of an operation that runs, and whose results are of use to one broker only."""
+        return holder.sparkSessionTags().contains(BOUND_TAG) and self.state(holder).get().equals(self.started)
 
     def end_unread(self, seconds=UNREAD_SECONDS):
-        """Interrupts what runs for a broker that is gone; gives the operations."""
-        unread = [holder for holder in self.holders() if self.is_unread(holder, seconds)]
-        for holder in unread:
-            holder.interrupt()
-        return [holder.operationId() for holder in unread]
+        """Interrupts what has run for so long for a broker that is gone; gives the operations."""
+        now = time.monotonic()
+        unread = {holder.operationId(): holder for holder in self.holders() if self.is_bound(holder) and not self.is_read(holder)}
+        self.unread = {operation: self.unread.get(operation, now) for operation in unread}
+        ended = [operation for operation, since in self.unread.items() if now - since >= seconds]
+        for operation in ended:
+            unread[operation].interrupt()
+        return ended
 
     def look(self):
         """Cancels the jobs that belonged to no such operation at the last look already; gives their numbers."""

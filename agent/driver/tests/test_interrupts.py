@@ -40,6 +40,24 @@ late.start()
 late.join(120)
 late.is_alive(), outcome
 """
+# A look while its reader is there, then one after another until it is gone for a while.
+UNREAD = FIND + """
+attached = left.end_unread(0)
+open(path, 'x').close()
+end = time.monotonic() + 60
+while not (ended := left.end_unread(0.5)) and time.monotonic() < end:
+    time.sleep(0.05)
+while ended and sc.statusTracker().getActiveJobsIds():
+    time.sleep(0.05)
+attached, len(ended)
+"""
+# The same for what somebody else may come back for.
+UNTAGGED = FIND + """
+open(path, 'x').close()
+while any(left.is_read(holder) for holder in left.holders()):
+    time.sleep(0.05)
+left.end_unread(0), sum(holder.sparkSessionTags().contains("mine") for holder in left.holders())
+"""
 
 
 @pytest.fixture
@@ -47,6 +65,12 @@ def session(driver):
     made = SparkSession.builder.remote(f"sc://127.0.0.1:{driver.port}").create()
     yield made
     made.stop()
+
+
+def fails(session, tag):
+    session.addTag(tag)
+    with pytest.raises(Exception):
+        session.sql(BUSY).collect()
 
 
 def busy(session, outcome):
@@ -76,6 +100,24 @@ def test_a_job_that_comes_after_the_end_of_its_operation_is_ended(driver, sessio
     running.join(120)
     assert outcome
     assert driver.show("pyspark", "len(sc.statusTracker().getActiveJobsIds())") == "0"
+
+
+@pytest.mark.parametrize(["tag", "look"], [("berth-broker-bound", UNREAD), ("mine", UNTAGGED)], ids=["bound", "free"])
+def test_what_only_a_dead_broker_could_read_ends_soon(driver, tmp_path, tag, look):
+    """Not while it is read, and not what any broker may come back for"""
+    session = SparkSession.builder.remote(f"sc://127.0.0.1:{driver.port}").create()
+    looked, found = tmp_path / "looked", []
+    reader = threading.Thread(target=fails, args=(session, tag))
+    looker = threading.Thread(target=lambda: found.append(driver.show("pyspark", f"path = {str(looked)!r}" + look)))
+    reader.start()
+    looker.start()
+    while not looked.exists():
+        assert looker.is_alive(), found
+    session.client._channel.close()
+    looker.join(120)
+    reader.join(120)
+    assert found == ["([], 1)"]
+    driver.show("pyspark", "[holder.interrupt() for holder in left.holders()]")
 
 
 def test_a_query_that_streams_outlives_the_operation_that_started_it(driver, session):
