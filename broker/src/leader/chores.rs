@@ -1,14 +1,17 @@
 //! Carries duties out. Each ends in a transaction that an outdated leader loses.
 
+use std::sync::Arc;
+
 use berth_core::duties::{Brief, Duty, is_orphan};
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::keys;
 use berth_core::lineage::Outcome;
 use berth_core::record::{Cause, CloseReason, Record, SessionRecord, SessionState};
+use berth_runtime::clock::unix_millis;
 use berth_store::{Compare, Txn};
 
-use super::Leader;
 use super::look::Held;
+use super::{BEGINNING, Leader};
 use crate::dialects::connect::backend::{Backend, Refusal};
 use crate::dialects::livy::directory::{Directory, Resource};
 use crate::ledger::unavailable;
@@ -42,6 +45,22 @@ impl Leader {
                 attended.map_err(unavailable)
             }
             (Some(_) | None, _) => Ok(()),
+        }
+    }
+
+    /// Follows batches whose broker died before it wrote down a session for them, so that no record asks for it.
+    pub(super) fn attend_unbegun(self: &Arc<Self>) {
+        let patience = u64::try_from(BEGINNING.as_millis()).unwrap_or(u64::MAX);
+        let before = unix_millis().saturating_sub(patience);
+        for batches in self.batches.iter().map(Arc::clone) {
+            let leader = Arc::clone(self);
+            self.tasks.spawn("unbegun batches", async move {
+                let is_known = |id| leader.sessions.table().brief(id).is_some();
+                match batches.directory.unbegun(before, is_known).await {
+                    Ok(unbegun) => unbegun.iter().for_each(|listed| batches.follow(listed)),
+                    Err(error) => tracing::warn!(%error, "batches that nobody has begun are not looked for"),
+                }
+            });
         }
     }
 

@@ -5,9 +5,7 @@
 //! | `desk` | what the calls ask for |
 //! | `request`, `parts` | what is submitted: as JSON, or in parts with its files |
 //! | `wanted`, `show` | which batches are listed, and how they are shown |
-//! | `cursors` | how far logs were read |
 
-pub(super) mod cursors;
 mod desk;
 mod parts;
 mod request;

@@ -11,7 +11,6 @@ use berth_store::StoreRef;
 use uuid::Uuid;
 
 use super::KyuubiConfig;
-use super::batches::cursors::Cursors;
 use super::cluster::Cluster;
 use super::door::From;
 use super::operations::{Entry, Operations};
@@ -37,7 +36,6 @@ const QUIET: Duration = Duration::from_secs(600);
 pub(crate) struct Kyuubi {
     pub(super) engine: Arc<Engine>,
     pub(super) batches: Arc<Batches>,
-    pub(super) cursors: Cursors,
     pub(super) cluster: Arc<dyn Cluster>,
     pub(super) config: KyuubiConfig,
     /// The release of Spark that tools are told of.
@@ -68,7 +66,6 @@ impl Kyuubi {
         let kyuubi = Arc::new(Self {
             engine,
             batches,
-            cursors: Cursors::default(),
             cluster,
             config,
             spark_version,

@@ -278,6 +278,51 @@ impl Directory {
         Ok(matches!(self.store.txn(txn).await?, TxnOutcome::Done(_)))
     }
 
+    /// The line with which a client goes on that only asks for more of a batch's log.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn next_line(&self, listed: &Listed) -> Result<usize, Refusal> {
+        let stored = self.store.get(&self.resource.read_key(listed.number)).await?;
+        let number = number_in(stored.as_ref())?;
+        Ok(usize::try_from(number).unwrap_or(usize::MAX))
+    }
+
+    /// Keeps that line, for whichever broker is asked next, as long as the batch is listed.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn keep_next_line(&self, listed: &Listed, line: usize) -> Result<(), Refusal> {
+        let number = u32::try_from(line).unwrap_or(u32::MAX);
+        let next = Number {
+            format: FORMAT,
+            number,
+        };
+        let txn = Txn::new()
+            .when(Compare::Present(self.resource.id_key(listed.number)))
+            .put(self.resource.read_key(listed.number), next.encode());
+        self.store.txn(txn).await?;
+        Ok(())
+    }
+
+    /// Batches that were submitted before a time in Unix milliseconds, are not over, and of which `is_known` has no
+    /// session: their broker may have died before it began them. Whoever attends them begins them.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn unbegun(
+        &self,
+        before: u64,
+        is_known: impl Fn(SessionId) -> bool,
+    ) -> Result<Vec<Listed>, Refusal> {
+        let mut unbegun = self.all().await?;
+        unbegun.retain(|listed| {
+            let is_open = listed.batch.is_some() && !listed.is_over();
+            is_open && listed.opened_at() < before && !is_known(listed.session)
+        });
+        Ok(unbegun)
+    }
+
     /// Removes the number and name of a session that is over, if it still has them.
     ///
     /// # Errors
@@ -317,6 +362,9 @@ impl Directory {
         let key = self.resource.id_key(listed.number);
         for _ in 0..MAX_TRIES {
             let mut txn = Txn::new().when(Compare::Present(key.clone())).delete(key.clone());
+            if listed.batch.is_some() {
+                txn = txn.delete(self.resource.read_key(listed.number));
+            }
             if let Some(own) = &listed.key {
                 txn = txn.delete(self.resource.key_key(own.id));
             }

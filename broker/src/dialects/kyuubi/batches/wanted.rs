@@ -140,6 +140,7 @@ mod tests {
                 ..Origin::default()
             })),
             ..Batch::default()
+            first: 0,
         };
         Shown::of(Listed {
             format: FORMAT,
