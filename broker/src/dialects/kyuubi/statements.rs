@@ -156,19 +156,23 @@ pub(super) async fn change(
 
 pub(super) async fn columns(State(kyuubi): Desk, By(caller): By, Path(operation): Path<String>) -> Answer {
     let entry = kyuubi.operation(&operation, &caller).await?;
-    let refused = |failure| {
-        Err(Refusal::of_operation(
-            "Error getting result set metadata",
-            failure,
-        ))
-    };
     match entry.operation.state() {
         Stage::Finished(schema) => ok(&shape::describe(&schema)),
-        Stage::Failed(failure) => refused(failure),
-        other => refused(Failure::invalid(format!(
-            "the operation has no columns: it is {}; wait until it is finished",
+        other => Err(Refusal::of_operation(
+            "Error getting result set metadata",
+            unfinished(other),
+        )),
+    }
+}
+
+/// Why an operation has no result.
+fn unfinished(stage: Stage) -> Failure {
+    match stage {
+        Stage::Failed(failure) => failure,
+        other => Failure::invalid(format!(
+            "the operation has no result: it is {}; wait until it is finished",
             other.name()
-        ))),
+        )),
     }
 }
 
@@ -198,6 +202,12 @@ pub(super) async fn rows(
         .operation
         .fetch(orientation, most, kyuubi.engine.config.page_bytes)
         .await;
+    if most == 0 {
+        return match entry.operation.state() {
+            Stage::Finished(_) => ok(&json!({ "rows": [], "rowCount": 0 })),
+            other => Err(Refusal::of_operation("Error fetching rows", unfinished(other))),
+        };
+    }
     let page = page.map_err(|failure| Refusal::of_operation("Error fetching rows", failure))?;
     let body = rowset::write(&page, entry.listed.protocol);
     Ok(refusal::typed(StatusCode::OK, "application/json", body))
