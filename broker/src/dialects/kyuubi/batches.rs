@@ -9,7 +9,7 @@
 mod desk;
 mod parts;
 mod request;
-mod show;
+pub(super) mod show;
 mod wanted;
 
 use std::sync::Arc;
@@ -157,6 +157,6 @@ async fn reassign(
 
 async fn count(State(kyuubi): Desk, by: By, Query(wanted): Query<Wanted>) -> Answer {
     by.operator("count batches")?;
-    let count = wanted.filter(kyuubi.batches_of(&by.0).await?)?.len();
+    let count = wanted.count(kyuubi.batches_of(&by.0).await?)?;
     ok(&json!({ "count": count }))
 }

@@ -193,7 +193,10 @@ fn set_catalog(name: &str) -> String {
 }
 
 /// A level in Kyuubi's words. A tenant is the widest that shares a driver.
-fn level(key: &str, value: &str) -> Result<Level, Failure> {
+///
+/// # Errors
+/// It is none.
+pub(crate) fn level(key: &str, value: &str) -> Result<Level, Failure> {
     match value.trim().to_ascii_uppercase().as_str() {
         "CONNECTION" => Ok(Level::Session),
         "USER" => Ok(Level::User),
@@ -201,6 +204,15 @@ fn level(key: &str, value: &str) -> Result<Level, Failure> {
         _ => Err(Failure::invalid(format!(
             "{key} '{value:.100}' is no level; it can be CONNECTION, USER, GROUP or SERVER"
         ))),
+    }
+}
+
+/// A level in Kyuubi's words, as clients are told.
+pub(crate) const fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Session => "CONNECTION",
+        Level::User => "USER",
+        Level::Tenant => "GROUP",
     }
 }
 
