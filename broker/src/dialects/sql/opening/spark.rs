@@ -19,8 +19,8 @@ pub(super) enum Fate {
     Refused,
 }
 
-/// Confs of the session's SQL that are no session's and have no meaning where the profile has decided.
-const DECIDED: [&str; 2] = ["spark.sql.catalogImplementation", "spark.sql.hive.convert"];
+/// Beginnings of names that are about the catalog of tables, which the profile has decided.
+const DECIDED: [&str; 2] = ["spark.sql.catalogImplementation", "spark.sql.hive."];
 
 /// Parts of names, in small letters, whose confs load code into the driver or its executors.
 const CODE: [&str; 15] = [
@@ -42,7 +42,7 @@ const CODE: [&str; 15] = [
 ];
 
 /// Beginnings of names that give the driver files, variables or credentials, or that are about who reaches it.
-const OUTSIDE: [&str; 12] = [
+const OUTSIDE: [&str; 13] = [
     "spark.authenticate",
     "spark.connect.",
     "spark.executorEnv.",
@@ -52,6 +52,7 @@ const OUTSIDE: [&str; 12] = [
     "spark.local.dir",
     "spark.metrics.",
     "spark.security.",
+    "spark.sql.hive.metastore.",
     "spark.ssl.",
     "spark.yarn.appMasterEnv.",
     "spark.yarn.dist.",
@@ -74,7 +75,7 @@ pub(super) fn fate(key: &str) -> Fate {
     let is_open = confs::refused(&BTreeMap::from([(key.to_owned(), String::new())])).is_empty();
     match key.starts_with("spark.sql.") {
         true if is_open => Fate::Set,
-        true if is_plain && begins(key, &DECIDED) => Fate::Ignored,
+        true if is_plain && begins(key, &DECIDED) && !is_dangerous(key) => Fate::Ignored,
         false if is_open || (is_plain && !is_dangerous(key)) => Fate::Ignored,
         true | false => Fate::Refused,
     }
@@ -129,6 +130,7 @@ mod tests {
             "spark.rpc.message.maxSize",
             "spark.sql.catalogImplementation",
             "spark.sql.hive.convertMetastoreParquet",
+            "spark.sql.hive.verifyPartitionPath",
             "spark.ui.enabled",
             "spark.ui.port",
             "spark.yarn.queue",
@@ -171,6 +173,7 @@ mod tests {
             "spark.sql.catalog.x",
             "spark.sql.warehouse.dir",
             "spark.sql.hive.metastore.jars",
+            "spark.sql.hive.metastore.version",
             "spark.sql.queryExecutionListeners",
             "spark.master ",
             "spark.ui.\u{212a}",
