@@ -305,22 +305,22 @@ impl Directory {
         Ok(())
     }
 
-    /// Batches that were submitted before a time in Unix milliseconds, are not over, and of which `is_known` has no
-    /// session: their broker may have died before it began them. Whoever attends them begins them.
+    /// Batches that were submitted before a time in Unix milliseconds, are not over, and whose session is not open:
+    /// their broker may have died before it began them. Whoever follows them begins or ends them.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    pub async fn unbegun(
+    pub async fn forsaken(
         &self,
         before: u64,
-        is_known: impl Fn(SessionId) -> bool,
+        has_open: impl Fn(SessionId) -> bool,
     ) -> Result<Vec<Listed>, Refusal> {
-        let mut unbegun = self.all().await?;
-        unbegun.retain(|listed| {
-            let is_open = listed.batch.is_some() && !listed.is_over();
-            is_open && listed.opened_at() < before && !is_known(listed.session)
+        let mut forsaken = self.all().await?;
+        forsaken.retain(|listed| {
+            let is_running = listed.batch.is_some() && !listed.is_over();
+            is_running && listed.opened_at() < before && !has_open(listed.session)
         });
-        Ok(unbegun)
+        Ok(forsaken)
     }
 
     /// Removes the number and name of a session that is over, if it still has them.

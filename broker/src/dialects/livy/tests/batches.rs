@@ -437,23 +437,23 @@ async fn i2_a_batch_is_begun_whose_broker_died_before_it_began_it() {
     let is_begun = |session| session == begun;
     assert!(
         directory
-            .unbegun(left.opened_at(), is_begun)
+            .forsaken(left.opened_at(), is_begun)
             .await
             .unwrap()
             .is_empty()
     );
-    let unbegun = directory.unbegun(after, is_begun).await.unwrap();
+    let forsaken = directory.forsaken(after, is_begun).await.unwrap();
     assert_eq!(
-        unbegun.iter().map(|listed| listed.number).collect::<Vec<_>>(),
+        forsaken.iter().map(|listed| listed.number).collect::<Vec<_>>(),
         [1]
     );
-    house.another_broker().follow(&unbegun[0]);
+    house.another_broker().follow(&forsaken[0]);
     house.wait_until_started(2).await;
     house.places.end_all(Reporting::Ok, ("", ""), &[]);
     house
         .wait(async {
             let all = |_| false;
-            while !directory.unbegun(after, all).await.unwrap().is_empty() {
+            while !directory.forsaken(after, all).await.unwrap().is_empty() {
                 tokio::task::yield_now().await;
             }
         })
