@@ -45,9 +45,10 @@ def session(ann):
 
 
 def test_i7_callers_must_be_known(guarded, ann):
-    """kyuubi#3, #4, #5, #6, #7, #8"""
+    """kyuubi#3, #4, #5, #6, #7, #8, #10"""
     address = guarded.endpoints["kyuubi"]
-    assert Kyuubi(address).refused("GET", "ping")[0] == Kyuubi(address).refused("GET", "nothing/here")[0] == 401
+    for method, path in (("GET", "ping"), ("GET", "nothing/here"), ("PUT", "sessions")):
+        assert Kyuubi(address).refused(method, path)[0] == 401
     assert Kyuubi(address).ask("GET", "/api/openapi.json")[0] == 200
     assert Kyuubi(address, "ann", "wrong-token-0123456789").refused("GET", "ping")[0] == 403
     status, headers, _ = Kyuubi(address, "ann").ask("GET", "ping")

@@ -81,13 +81,14 @@ pub(crate) fn router(kyuubi: Arc<Kyuubi>, authenticator: Authenticator) -> Route
     let calls = calls().merge(admin_calls()).merge(of_operations.clone());
     let believed = door::Believed(!authenticator.is_checking());
     let routes = Router::new()
-        // Who has not logged in is not told what is there and what is not.
+        // Who has not logged in is not told what is there and what is not, or what can be done with it.
         .nest(
             "/api/v1",
             calls.layer(limit).merge(batches).fallback(nothing_here),
         )
         .merge(short_calls().merge(of_operations).layer(limit))
         .with_state(kyuubi)
+        .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(traced))
         .layer(Extension(believed))
         .layer(AuthenticateLayer::new(authenticator, "kyuubi"))
