@@ -1,6 +1,7 @@
 """A plain client of Kyuubi's REST API: JSON over HTTP."""
 
 import base64
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -21,7 +22,7 @@ class Kyuubi:
     def ask(self, method, path, body=None, raw=None):
         """Status, headers and text of an answer, whatever it is."""
         data = raw if body is None else json.dumps(body).encode()
-        path = path if path.startswith("/api/") else f"/api/v1/{path.lstrip('/')}"
+        path = path if path.startswith("/") else f"/api/v1/{path}"
         request = urllib.request.Request(self.base + path, data, self.headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=300, context=self.context) as answer:
@@ -33,6 +34,14 @@ class Kyuubi:
         status, _, text = self.ask(method, path, body)
         assert status == 200, (status, text)
         return json.loads(text) if text else None
+
+    def location(self, path):
+        """Status and target of an answer that sends its client elsewhere."""
+        connection = http.client.HTTPConnection(self.base.removeprefix("http://"), timeout=60)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        connection.close()
+        return answer.status, answer.headers["Location"]
 
     def refused(self, method, path, body=None, raw=None):
         """Status and message of a refusal, which is JSON."""

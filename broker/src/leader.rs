@@ -36,6 +36,9 @@ use crate::sessions::Sessions;
 const ROUND: Duration = Duration::from_secs(5);
 /// How often blobs are looked through.
 const SWEEP: Duration = Duration::from_secs(3600);
+/// How often batches without a session are looked for, and how long a broker may take to give one a session.
+const FORSAKEN: Duration = Duration::from_secs(30);
+const BEGUN_WITHIN: Duration = Duration::from_secs(60);
 /// A blob that no record names is kept for so long after it was last written.
 const BLOB_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Duties that are carried out at once: a lost node must not take the others down with its sessions.
@@ -138,6 +141,7 @@ impl Leader {
         let mut losses = self.fleet.losses();
         let mut rounds = tokio::time::interval(ROUND);
         let mut sweeps = tokio::time::interval_at(Instant::now() + SWEEP, SWEEP);
+        let mut forsaken = tokio::time::interval_at(Instant::now() + FORSAKEN, FORSAKEN);
         loop {
             tokio::select! {
                 _ = rounds.tick() => self.round(leadership).await,
@@ -145,6 +149,7 @@ impl Leader {
                     self.sweep_blobs();
                     self.sweep_numbers();
                 }
+                _ = forsaken.tick() => self.attend_forsaken(),
                 loss = losses.recv() => match loss {
                     Ok(Loss::Drivers(drivers)) => self.on_lost_drivers(&drivers),
                     Ok(Loss::Node(_)) | Err(RecvError::Lagged(_)) => self.round(leadership).await,

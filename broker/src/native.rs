@@ -8,6 +8,7 @@ use berth_core::ids::SessionId;
 use berth_core::keys;
 use berth_core::lineage::Outcome;
 use berth_core::record::{BrokerRecord, CloseReason, Record, SessionRecord, SessionState};
+use berth_core::share::Level;
 use berth_proto::agent as api;
 use berth_proto::v1;
 use berth_proto::v1::berth_server::Berth;
@@ -17,6 +18,7 @@ use tonic::{Request, Response, Status};
 use crate::dialects::connect::backend::{Backend, Refusal};
 use crate::fleet::{Fleet, Node};
 use crate::ledger::Ledger;
+use crate::place::offered;
 use crate::sessions::Sessions;
 use describe::{changed, describe_driver, describe_node, describe_session, millis};
 
@@ -69,6 +71,27 @@ impl Native {
             if !page.more {
                 return Ok(entries);
             }
+        }
+    }
+
+    /// The sessions and batches that are not over.
+    pub(crate) async fn open_records(&self) -> Result<Vec<SessionRecord>, Status> {
+        let entries = self.all(keys::SESSIONS).await?;
+        let records = entries
+            .iter()
+            .filter_map(|entry| SessionRecord::decode(&entry.key, &entry.value).ok());
+        Ok(records
+            .filter(|record| !matches!(record.state, SessionState::Closed { .. }))
+            .collect())
+    }
+
+    /// How widely a node offers to share drivers of a profile.
+    pub(crate) fn offered_share(&self, node: &str, profile: &str) -> Level {
+        let nodes = self.fleet.nodes();
+        let node = nodes.iter().find(|known| known.record.id.as_str() == node);
+        match (node, profile.parse()) {
+            (Some(node), Ok(profile)) => offered(node.share(&profile)),
+            (None, _) | (_, Err(_)) => Level::Session,
         }
     }
 

@@ -25,6 +25,7 @@ use crate::dialects::livy::recovery::LOST;
 use crate::dialects::livy::replay::Policy;
 use crate::fleet::Fleet;
 use crate::ledger::{Ledger, unavailable};
+pub(crate) use choose::offered;
 use choose::{Choice, has_own_start};
 use code::Poison;
 

@@ -66,12 +66,14 @@ def test_i3_two_brokers_that_are_given_one_id_submit_once(both, held):
 
 
 def test_i4_any_broker_answers_for_a_batch(both, submit):
-    """kyuubi#61"""
+    """kyuubi#58, #61"""
     batch = submit()
     there = batch.at(both[1])
     assert there.shown() == batch.shown()
-    page = batch.log(0, 5)
-    assert there.log(0, 5) == page
+    page = wait_until(lambda: batch.log(0, 3)[2:] and batch.log(0, 3), 60, "it has no log")
+    assert there.log(0, 3) == page
+    # Who asks for what follows goes on where it was, whichever broker is asked.
+    assert batch.log(0, 1) + there.log(-1, 1) + batch.log(-1, 1) == page
     assert [each["id"] for each in both[1].call("GET", f"batches?batchUser={batch.created['user']}")["batches"]] == [batch.id]
     assert there.cancel()["success"] is True
     assert batch.wait("CANCELED") == there.shown()
@@ -104,13 +106,17 @@ def test_i2_a_batch_outlives_its_broker(cluster, both, submit, held):
 
 
 def test_i3_a_batch_on_a_lost_node_is_in_error(cluster, both, submit, held):
+    """kyuubi#58: who was reading its log hears why"""
     batch = submit()
+    wait_until(lambda: len(batch.log(0, 3)) == 3, 60, "it has no log")
     session = cluster.session(client_id=batch.id)
     node = cluster.node(session["node"])
     node.cut()
     try:
         shown = batch.wait("ERROR", 60)
         assert shown["appState"] == "FAILED" and "on-node-loss=rerun" in shown["appDiagnostic"]
+        last = batch.at(both[1]).log(3)
+        assert "on-node-loss=rerun" in last[-1] and batch.log(3 + len(last)) == []
         wait_until(lambda: not marked(session["driver"]), 30, "the lost node's batch lives on past its lease")
     finally:
         node.mend()

@@ -1,5 +1,7 @@
 """Any broker serves any call of Kyuubi's REST API. Cases: spec of Kyuubi's REST API."""
 
+import urllib.error
+
 import pytest
 from berth_up import wait_until
 from kyuubi_client import Kyuubi
@@ -22,7 +24,7 @@ def both(cluster, user):
 
 
 def test_i4_calls_of_one_session_go_to_either_broker(both):
-    """kyuubi#61, kyuubi#71, kyuubi#72"""
+    """kyuubi#61, kyuubi#72"""
     one, two = both
     session = one.open({"spark.sql.shuffle.partitions": "3"})
     there = session.at(two)
@@ -47,12 +49,19 @@ def test_i4_calls_of_one_session_go_to_either_broker(both):
 
 
 def test_i2_a_session_goes_on_when_its_broker_is_killed(cluster, both):
-    """kyuubi#72"""
+    """kyuubi#69, #71, #72: its clients find the first of their two addresses dead, and go on at the second"""
     one, two = both
     session = one.open()
+
+    def servers():
+        return {server["nodeName"] for server in two.call("GET", "admin/server")}
+    wait_until(lambda: len(servers()) == 2, 30, "not both brokers are servers")
+    both_servers = servers()
     session.run("create temporary view v as select id from range(7)")
     operation = session.begin("select id from v", runAsync=False)
     cluster.brokers[0].kill()
+    with pytest.raises(urllib.error.URLError):
+        one.call("GET", "version")
     there = session.at(two)
     assert there.run("select count(*) from v") == [[7]]
     # Its operations are gone, and the client is told so.
@@ -61,4 +70,5 @@ def test_i2_a_session_goes_on_when_its_broker_is_killed(cluster, both):
         assert status in (404, 503), message
         return status == 404 and "run the statement again" in message
     wait_until(gone, 30, "the operation of a broker that has gone is not told as such")
+    assert len(servers()) == 1 and servers() < both_servers
     there.close()

@@ -9,6 +9,19 @@ import pytest
 from berth_up import wait_until
 from kyuubi_client import Kyuubi
 
+SESSION = {"user", "conf", "sessionType", "sessionName", "engineId", "engineName", "engineUrl", "totalOperations",
+           "exception"}
+SESSION_DATA = SESSION | {"identifier", "remoteId", "ipAddr", "createTime", "duration", "idleTime", "kyuubiInstance"}
+SESSION_EVENT = SESSION | {"sessionId", "clientVersion", "remoteSessionId", "clientIp", "serverIp", "eventTime",
+                           "openedTime", "startTime", "endTime"}
+OPERATION = {"remoteId", "statement", "state", "createTime", "startTime", "completeTime", "exception", "sessionId",
+             "sessionUser", "sessionType", "kyuubiInstance", "metrics", "progress"}
+OPERATION_DATA = OPERATION | {"identifier"}
+OPERATION_EVENT = OPERATION | {"statementId", "shouldRunAsync", "eventTime"}
+COLUMNS = ("TABLE_CAT TABLE_SCHEM TABLE_NAME COLUMN_NAME DATA_TYPE TYPE_NAME COLUMN_SIZE BUFFER_LENGTH DECIMAL_DIGITS "
+           "NUM_PREC_RADIX NULLABLE REMARKS COLUMN_DEF SQL_DATA_TYPE SQL_DATETIME_SUB CHAR_OCTET_LENGTH "
+           "ORDINAL_POSITION IS_NULLABLE SCOPE_CATALOG SCOPE_SCHEMA SCOPE_TABLE SOURCE_DATA_TYPE "
+           "IS_AUTO_INCREMENT").split()
 SLOW = "select sum(id * 7 % 11) from range(0, 2000000000000)"
 
 
@@ -29,7 +42,9 @@ def session(client):
 def kept_session(up):
     """A session that tests use after each other."""
     up.wait_warm()
-    session = Kyuubi(up.endpoints["kyuubi"], f"u{uuid.uuid4().hex[:8]}").open(protocolVersion=9)
+    client = Kyuubi(up.endpoints["kyuubi"], f"u{uuid.uuid4().hex[:8]}")
+    # What the driver of another server was started with has no meaning here.
+    session = client.open({"spark.master": "yarn", "spark.hadoop.a": "b"}, protocolVersion="9")
     yield session
     session.close()
 
@@ -39,11 +54,32 @@ def test_what_needs_no_session(client):
     assert client.call("GET", "version")["version"]
     status, headers, text = client.ask("GET", "ping")
     assert (status, headers["Content-Type"].split(";")[0], text) == (200, "text/plain", "pong")
-    paths = client.call("GET", "/api/openapi.json")["paths"]
-    assert "/api/v1/sessions/{session}/operations/statement" in paths
+    status, target = client.location("/")
+    assert (status, target) == (307, "/ui")
     assert client.refused("GET", "nothing/here")[0] == 404
     assert client.refused("PUT", "sessions", {})[0] == 405
     assert client.refused("POST", "sessions", raw=b"{")[0] == 400
+    client.headers["Accept"] = "text/html"
+    assert client.refused("GET", "nothing/here")[0] == client.refused("GET", "/nothing")[0] == 404
+    for page in ("/ui", "/ui/", "/ui/sessions/x"):
+        status, headers, text = client.ask("GET", page)
+        assert (status, headers["Content-Type"].split(";")[0]) == (200, "text/html") and "<h1>" in text, page
+    assert client.call("GET", "sessions/count/") == client.call("GET", "sessions/count")
+
+
+def test_every_call_that_is_described_is_there(client):
+    none = uuid.uuid4()
+    paths = client.call("GET", "/api/openapi.json")["paths"]
+    assert len(paths) > 30
+    for path, methods in paths.items():
+        for method in methods:
+            asked = path.replace("{number}", "13").replace("{what}", "deny_ips")
+            for name in ("session", "operation", "batch"):
+                asked = asked.replace("{" + name + "}", str(none))
+            status, _, text = client.ask(method.upper(), asked, {} if method in ("post", "put") else None)
+            assert status != 405 and "there is nothing at" not in text, (method, path, status, text)
+    for opened in client.call("GET", "sessions"):
+        client.call("DELETE", f"sessions/{opened['identifier']}")
 
 
 def test_a_session_from_its_opening_to_its_end(up, client):
@@ -59,15 +95,22 @@ def test_a_session_from_its_opening_to_its_end(up, client):
     assert shown["conf"]["testConfig"] == "testValue"
     assert shown["conf"]["my.password"] == "*********(redacted)"
     assert (shown["clientIp"], shown["conf"]["kyuubi.client.ipAddress"]) == ("10.1.1.1", "10.1.1.1")
-    assert [each["identifier"] for each in client.call("GET", "sessions")] == [handle]
+    (listed,) = client.call("GET", "sessions")
+    assert (set(listed), set(shown)) == (SESSION_DATA, SESSION_EVENT)
+    assert listed["identifier"] == shown["sessionId"] == handle
+    assert listed["conf"] == shown["conf"] and listed["conf"]["my.password"] == "*********(redacted)"
+    assert (listed["exception"], shown["exception"]) == ("", None)
     assert Kyuubi(up.endpoints["kyuubi"], "somebody").call("GET", "sessions") == []
-    assert client.call("GET", f"sessions/{handle}/info/13")["infoType"] == "CLI_SERVER_NAME"
+    named = client.call("GET", f"sessions/{handle}/info/13")
+    assert named["infoType"] == "CLI_SERVER_NAME" and named["infoValue"]
     assert client.call("GET", f"sessions/{handle}/info/18")["infoValue"]
     for number in ("-1", "abc"):
         assert client.refused("GET", f"sessions/{handle}/info/{number}")[0] == 404
     for unknown in (str(uuid.uuid4()), "not-a-uuid"):
         assert client.refused("GET", f"sessions/{unknown}")[0] == 404
-    assert all(isinstance(n, int) for n in client.call("GET", "sessions/execPool/statistic").values())
+    pool = client.call("GET", "sessions/execPool/statistic")
+    assert set(pool) == {"execPoolSize", "execPoolActiveCount", "execPoolWorkQueueSize"}
+    assert all(isinstance(number, int) for number in pool.values())
     assert client.ask("DELETE", f"sessions/{handle}")[::2] == (200, "")
     assert client.refused("DELETE", f"sessions/{handle}")[0] == 404
     assert client.call("GET", "sessions/count")["openSessionCount"] == count
@@ -110,6 +153,14 @@ def test_statements_that_are_waited_for_and_not(kept_session):
     assert {operation, waited} <= {each["identifier"] for each in shown}
     assert {each["sessionId"] for each in shown} == {session.handle}
     assert all(each["state"].endswith("_STATE") for each in shown)
+    assert (set(shown[0]), set(event)) == (OPERATION_DATA, OPERATION_EVENT)
+    assert set(event["metrics"]) == {"fetchLogCount", "fetchResultsCount"}
+    had = session.shown()["totalOperations"]
+    assert had >= 2
+    assert session.client.ask("PUT", f"operations/{waited}", {"action": "close"})[0] == 200
+    assert session.shown()["totalOperations"] == had
+    asked = session.begin("select 3", runAsync="false", queryTimeout="60")
+    assert session.page(asked, 0) == [] and session.rows(asked) == [[3]]
 
 
 def test_a_wrong_statement_is_told_in_the_parsers_words(kept_session):
@@ -147,10 +198,16 @@ TYPES = [
     ("9223372036854775807", "BIGINT_TYPE", "I64_VAL", 9223372036854775807),
     ("cast(1.2 as float)", "FLOAT_TYPE", "DOUBLE_VAL", 1.2),
     ("cast('NaN' as double)", "DOUBLE_TYPE", "DOUBLE_VAL", "NaN"),
+    ("cast(2.5 as double)", "DOUBLE_TYPE", "DOUBLE_VAL", 2.5),
+    ("cast('Infinity' as double)", "DOUBLE_TYPE", "DOUBLE_VAL", "Infinity"),
     ("'a\u00e4'", "STRING_TYPE", "STRING_VAL", "a\u00e4"),
     ("cast(1.5 as decimal(10,3))", "DECIMAL_TYPE", "STRING_VAL", "1.500"),
     ("date'2024-02-29'", "DATE_TYPE", "STRING_VAL", "2024-02-29"),
     ("timestamp_ntz'2024-02-29 01:02:03.5'", "TIMESTAMP_TYPE", "STRING_VAL", "2024-02-29 01:02:03.5"),
+    ("timestamp'2024-02-29 01:02:03.25'", "TIMESTAMP_TYPE", "STRING_VAL", "2024-02-29 01:02:03.25"),
+    ("cast('ab' as char(3))", "STRING_TYPE", "STRING_VAL", "ab"),
+    ("cast('ab' as varchar(3))", "STRING_TYPE", "STRING_VAL", "ab"),
+    ("make_interval(1, 2, 0, 3)", "STRING_TYPE", "STRING_VAL", "1 years 2 months 3 days"),
     ("array(1, 2)", "ARRAY_TYPE", "STRING_VAL", "[1,2]"),
     ("map('k', 1)", "MAP_TYPE", "STRING_VAL", '{"k":1}'),
     ("named_struct('f', 1)", "STRUCT_TYPE", "STRING_VAL", '{"f":1}'),
@@ -164,22 +221,25 @@ TYPES = [
 def test_every_type_has_its_names_and_its_kind_of_json(kept_session):
     """kyuubi#26, #27, #28, #29, #30"""
     listed = ", ".join(f"{text} as c{at}" for at, (text, *_) in enumerate(TYPES))
-    nulls = ", ".join(f"nullif(c{at}, c{at})" for at, (text, *_) in enumerate(TYPES) if not text.startswith("map"))
+    comparable = [at for at, (text, *_) in enumerate(TYPES) if not text.startswith(("map", "make_interval"))]
+    nulls = ", ".join(f"nullif(c{at}, c{at})" for at in comparable)
     operation = kept_session.begin(f"select {listed}", runAsync=False)
     columns = kept_session.columns(operation)
     assert [column["dataType"] for column in columns] == [kind for _, kind, _, _ in TYPES]
     assert [column["columnName"] for column in columns] == [f"c{at}" for at in range(len(TYPES))]
-    decimal = columns[8]
-    assert (decimal["precision"], decimal["scale"], decimal["columnIndex"]) == (10, 3, 8)
+    (decimal,) = [column for column in columns if column["dataType"] == "DECIMAL_TYPE"]
+    assert (decimal["precision"], decimal["scale"], TYPES[decimal["columnIndex"]][1]) == (10, 3, "DECIMAL_TYPE")
     (row,) = kept_session.page(operation)
     assert [(field["dataType"], field["value"]) for field in row] == [(name, value) for *_, name, value in TYPES]
-    (row,) = kept_session.run(f"select {nulls} from (select {listed})")
-    assert set(row) == {None}
+    operation = kept_session.begin(f"select {nulls} from (select {listed})", runAsync=False)
+    (row,) = kept_session.page(operation)
+    assert row == [{"dataType": TYPES[at][2], "value": None} for at in comparable]
 
 
 def test_bytes_are_text_for_clients_that_name_no_version(client):
-    """kyuubi#29"""
+    """kyuubi#24, #29: nor do they know a state of their own for what took too long"""
     session = client.open()
+    assert session.settled(session.begin(SLOW, queryTimeout=2))["state"] == "CANCELED_STATE"
     operation = session.begin("select unhex('6869') as b", runAsync=False)
     assert session.page(operation) == [[{"dataType": "STRING_VAL", "value": "hi"}]]
     session.close()
@@ -204,6 +264,8 @@ def test_a_log_is_read_line_by_line(kept_session):
     first = kept_session.client.call("GET", path)
     assert first["rowCount"] == len(first["logRowSet"]) == 10
     assert any("show tables" in line for line in first["logRowSet"])
+    for ignored in ("spark.master", "spark.hadoop.a"):
+        assert any(line.startswith(f"WARN {ignored} ") or f"WARN {ignored} " in line for line in first["logRowSet"])
     while kept_session.client.call("GET", path)["rowCount"]:
         pass
     again = kept_session.client.call("GET", f"{path}&fetchorientation=FETCH_FIRST")
@@ -220,18 +282,30 @@ def test_the_catalog_is_asked(kept_session):
 
     for body in (None, b'""', b"{}"):
         for question in ("catalogs", "typeInfo", "tableTypes"):
-            assert client.ask("POST", f"sessions/{session.handle}/operations/{question}", raw=body)[0] == 200
-    assert names("catalogs")[0] == ["TABLE_CAT"]
-    assert len(names("typeInfo")[0]) == 18
+            status, _, text = client.ask("POST", f"sessions/{session.handle}/operations/{question}", raw=body)
+            assert status == 200 and uuid.UUID(json.loads(text)["identifier"])
+    shape, catalogs = names("catalogs")
+    assert shape == ["TABLE_CAT"] and ["spark_catalog"] in catalogs
+    shape, types = names("typeInfo")
+    assert (len(shape), shape[0], shape[-1]) == (18, "TYPE_NAME", "NUM_PREC_RADIX")
+    assert {"BIGINT", "STRING"} <= {row[0] for row in types}
     assert names("tableTypes")[0] == ["TABLE_TYPE"]
-    assert "default" in [row[0] for row in names("schemas", catalogName=None, schemaName="def%")[1]]
-    assert "default" in [row[0] for row in names("schemas")[1]]
+    session.run("create database if not exists asked")
+    schemas = {row[0] for row in names("schemas", catalogName=None, schemaName="def%")[1]}
+    assert "default" in schemas and all(name.startswith("def") for name in schemas)
+    assert {"default", "asked"} <= {row[0] for row in names("schemas")[1]}
+    session.run("create table if not exists asked.kept (n bigint)")
     session.run("create temporary view seen as select 1 as a, 'x' as b")
-    tables = names("tables", tableTypes=["VIEW"])[1]
-    assert "seen" in [row[2] for row in tables] and {row[3] for row in tables} == {"VIEW"}
+    views, kept = (names("tables", tableTypes=[kind])[1] for kind in ("VIEW", "TABLE"))
+    assert {row[3] for row in views} == {"VIEW"} and {row[3] for row in kept} == {"TABLE"}
+    assert ["seen" in [row[2] for row in rows] for rows in (views, kept)] == [True, False]
+    assert ["kept" in [row[2] for row in rows] for rows in (views, kept)] == [False, True]
     shape, columns = names("columns", tableName="seen", columnName="%")
-    assert len(shape) == 23 and [row[3] for row in columns] == ["a", "b"]
-    assert "abs" in [row[2] for row in names("functions", functionName="ab%")[1]]
+    assert (shape, [row[3] for row in columns]) == (COLUMNS, ["a", "b"])
+    assert [row[3] for row in names("columns", tableName="seen", columnName="b%")[1]] == ["b"]
+    functions = {row[2] for row in names("functions", functionName="ab%")[1]}
+    assert "abs" in functions and all(name.startswith("ab") for name in functions)
+    session.run("drop table asked.kept")
     for question in ("primaryKeys", "crossReference"):
         assert client.refused("POST", f"sessions/{session.handle}/operations/{question}", {})[0] == 404
     assert session.run("select 4") == [[4]]

@@ -276,5 +276,6 @@ def test_the_calls_are_described_and_counted(client, up):
     assert asked == {"batchIds": [], "originalKyuubiInstance": "gone:10099", "newKyuubiInstance": up.endpoints["kyuubi"]}
     status, message = client.refused("POST", "batches/reassign", {"kyuubiInstance": up.endpoints["kyuubi"]})
     assert status == 400 and "alive" in message
-    total = client.call("GET", "batches?size=10000")["total"]
-    assert client.call("GET", "admin/batch/count") == {"count": total}
+    for kind in ("SPARK", "PYSPARK"):
+        total = client.call("GET", f"batches?size=10000&batchType={kind}")["total"]
+        assert client.call("GET", f"admin/batch/count?batchType={kind}") == {"count": total}

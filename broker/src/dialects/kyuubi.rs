@@ -5,6 +5,7 @@
 //! | `desk` | what the calls ask for |
 //! | `operations` | handles of operations; those of sessions are in [`super::sql::directory`] |
 //! | `sessions`, `statements`, `admin`, `pages` | one function a call |
+//! | `engines` | drivers as Kyuubi's engines |
 //! | `batches` | applications that are submitted |
 //! | `request`, `refusal`, `show`, `columns`, `rows` | what is in requests and answers |
 //! | `forward` | calls about operations of other brokers |
@@ -17,6 +18,7 @@ pub(crate) mod cluster;
 mod columns;
 mod desk;
 mod door;
+mod engines;
 mod forward;
 mod operations;
 mod pages;
@@ -29,13 +31,14 @@ mod statements;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, OriginalUri, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post, put};
+use axum::{Extension, Router};
 use berth_runtime::auth::{AuthenticateLayer, Authenticator};
 use berth_runtime::telemetry::trace;
+use http::Uri;
 use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
 
@@ -76,16 +79,46 @@ pub(crate) fn router(kyuubi: Arc<Kyuubi>, authenticator: Authenticator) -> Route
     let of_operations = operation_calls(&kyuubi);
     let batches = batches::routes(&kyuubi);
     let calls = calls().merge(admin_calls()).merge(of_operations.clone());
-    Router::new()
-        .nest("/api/v1", calls.layer(limit).merge(batches))
+    let believed = door::Believed(!authenticator.is_checking());
+    let routes = Router::new()
+        // Who has not logged in is not told what is there and what is not, or what can be done with it.
+        .nest(
+            "/api/v1",
+            calls.layer(limit).merge(batches).fallback(nothing_here),
+        )
         .merge(short_calls().merge(of_operations).layer(limit))
         .with_state(kyuubi)
+        .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(traced))
+        .layer(Extension(believed))
         .layer(AuthenticateLayer::new(authenticator, "kyuubi"))
         .layer(middleware::from_fn(door::in_kyuubis_words))
         .merge(pages::routes())
         .fallback(nothing_here)
-        .method_not_allowed_fallback(wrong_method)
+        .method_not_allowed_fallback(wrong_method);
+    // Routes are looked for after this, so that a slash at the end of a path makes no other path of it.
+    Router::new()
+        .fallback_service(routes)
+        .layer(middleware::map_request(without_last_slash))
+}
+
+async fn without_last_slash(mut request: Request) -> Request {
+    if let Some(uri) = trimmed(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+/// A path without slashes at its end, if it has some and is more than those.
+fn trimmed(uri: &Uri) -> Option<Uri> {
+    let path = uri.path().trim_end_matches('/');
+    if path.is_empty() || path.len() == uri.path().len() {
+        return None;
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = format!("{path}{query}").parse().ok();
+    Uri::from_parts(parts).ok()
 }
 
 fn calls() -> Router<Arc<Kyuubi>> {
@@ -141,7 +174,7 @@ fn admin_calls() -> Router<Arc<Kyuubi>> {
         .route("/admin/sessions", get(admin::sessions))
         .route("/admin/sessions/{session}", delete(admin::close_session))
         .route("/admin/operations", get(admin::operations))
-        .route("/admin/engine", get(admin::engines).delete(admin::end_engines))
+        .route("/admin/engine", get(engines::list).delete(engines::end))
         .route("/admin/server", get(admin::servers))
 }
 
@@ -158,10 +191,32 @@ async fn traced(request: Request, next: Next) -> Response {
     next.run(request).instrument(span).await
 }
 
-async fn nothing_here(request: Request) -> Refusal {
-    Refusal::NoPath(request.uri().path().chars().take(200).collect())
+async fn nothing_here(OriginalUri(uri): OriginalUri) -> Refusal {
+    Refusal::NoPath(uri.path().chars().take(200).collect())
 }
 
 async fn wrong_method(request: Request) -> Refusal {
     Refusal::NoMethod(request.method().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes_at_the_end_of_a_path_do_not_count() {
+        // kyuubi#74
+        let table = [
+            ("/api/v1/sessions/", Some("/api/v1/sessions")),
+            ("/ui//?a=/", Some("/ui?a=/")),
+            ("http://berth:1/ui/", Some("http://berth:1/ui")),
+            ("/api/v1/sessions", None),
+            ("/", None),
+            ("//", None),
+        ];
+        for (path, expected) in table {
+            let trimmed = trimmed(&path.parse().unwrap()).map(|uri| uri.to_string());
+            assert_eq!(trimmed.as_deref(), expected, "{path}");
+        }
+    }
 }

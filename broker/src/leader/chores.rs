@@ -1,14 +1,17 @@
 //! Carries duties out. Each ends in a transaction that an outdated leader loses.
 
-use berth_core::duties::{Brief, Duty, is_orphan};
+use std::sync::Arc;
+
+use berth_core::duties::{At, Brief, Duty, is_orphan};
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::keys;
 use berth_core::lineage::Outcome;
 use berth_core::record::{Cause, CloseReason, Record, SessionRecord, SessionState};
+use berth_runtime::clock::unix_millis;
 use berth_store::{Compare, Txn};
 
-use super::Leader;
 use super::look::Held;
+use super::{BEGUN_WITHIN, Leader};
 use crate::dialects::connect::backend::{Backend, Refusal};
 use crate::dialects::livy::directory::{Directory, Resource};
 use crate::ledger::unavailable;
@@ -42,6 +45,26 @@ impl Leader {
                 attended.map_err(unavailable)
             }
             (Some(_) | None, _) => Ok(()),
+        }
+    }
+
+    /// Follows batches that are not over and have no open session, so that no record asks for it: their broker died
+    /// before it wrote one down, or before it wrote down their end.
+    pub(super) fn attend_forsaken(self: &Arc<Self>) {
+        let patience = u64::try_from(BEGUN_WITHIN.as_millis()).unwrap_or(u64::MAX);
+        let before = unix_millis().saturating_sub(patience);
+        for batches in self.batches.iter().map(Arc::clone) {
+            let leader = Arc::clone(self);
+            self.tasks.spawn("forsaken batches", async move {
+                let is_open = |id| {
+                    let brief = leader.sessions.table().brief(id);
+                    brief.is_some_and(|brief| !matches!(brief.at, At::Closed { .. }))
+                };
+                match batches.directory.forsaken(before, is_open).await {
+                    Ok(forsaken) => forsaken.iter().for_each(|listed| batches.follow(listed)),
+                    Err(error) => tracing::warn!(%error, "batches that nobody follows are not looked for"),
+                }
+            });
         }
     }
 

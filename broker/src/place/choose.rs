@@ -88,12 +88,17 @@ fn share_key(node: &Node, record: &SessionRecord) -> String {
     if record.owns_driver() {
         return String::new();
     }
-    let offered = match node.share(&record.profile) {
+    let offered = offered(node.share(&record.profile));
+    share::key(offered, record.share.as_ref(), &record.tenant, &record.owner).unwrap_or_default()
+}
+
+/// A level as agents tell it.
+pub(crate) fn offered(told: ShareLevel) -> Level {
+    match told {
         ShareLevel::Unspecified | ShareLevel::Session => Level::Session,
         ShareLevel::User => Level::User,
         ShareLevel::Tenant => Level::Tenant,
-    };
-    share::key(offered, record.share.as_ref(), &record.tenant, &record.owner).unwrap_or_default()
+    }
 }
 
 /// A code session's driver is its own: its confs are the driver's.

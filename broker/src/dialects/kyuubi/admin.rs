@@ -1,7 +1,7 @@
-//! Calls of administrators, who are operators here: everybody's sessions and operations, drivers as Kyuubi's engines,
-//! brokers as its servers.
+//! Calls of administrators, who are operators here: everybody's sessions, operations and batches, and brokers as
+//! Kyuubi's servers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use axum::extract::{Path, Query, State};
 use berth_proto::v1;
@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::batches::show::Shown;
 use super::door::By;
 use super::refusal::{self, Refusal};
 use super::sessions::{Answer, Desk, ok};
@@ -25,6 +26,10 @@ const REFRESHED: [(&str, &str); 6] = [
     ("deny_ips", "denied addresses"),
 ];
 
+/// The names of the two types of sessions.
+const INTERACTIVE: [&str; 2] = ["INTERACTIVE", "SQL"];
+const BATCH: [&str; 1] = ["BATCH"];
+
 /// Which sessions or operations.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -40,12 +45,10 @@ impl Wanted {
         users.is_none_or(|users| users.split(',').any(|name| name.trim() == user))
     }
 
-    /// All sessions here are interactive: batches have calls of their own.
-    fn has_type(&self) -> bool {
+    /// True if sessions of a type are among them, by either of its names.
+    fn has_type(&self, names: &[&str]) -> bool {
         let wanted = self.session_type.as_deref().filter(|wanted| !wanted.is_empty());
-        wanted.is_none_or(|wanted| {
-            wanted.eq_ignore_ascii_case("INTERACTIVE") || wanted.eq_ignore_ascii_case("SQL")
-        })
+        wanted.is_none_or(|wanted| names.iter().any(|name| name.eq_ignore_ascii_case(wanted)))
     }
 
     fn has_handle(&self, handle: &str) -> bool {
@@ -54,37 +57,8 @@ impl Wanted {
     }
 }
 
-/// Whose engines.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Engines {
-    #[serde(rename = "proxyUser")]
-    proxy_user: Option<String>,
-    #[serde(rename = "hive.server2.proxy.user")]
-    hive_proxy_user: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    kill: Option<String>,
-}
-
-impl Engines {
-    fn user(&self, by: &By) -> Result<String, Refusal> {
-        let named = self.proxy_user.as_ref().or(self.hive_proxy_user.as_ref());
-        match named.filter(|user| !user.is_empty()) {
-            Some(user) if user == by.0.name() => Ok(user.clone()),
-            Some(user) => by.operator(&format!("act for {user}")).map(|_| user.clone()),
-            None => Ok(by.0.name().to_owned()),
-        }
-    }
-
-    fn has_type(&self) -> bool {
-        let wanted = self.kind.as_deref().filter(|wanted| !wanted.is_empty());
-        wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case("SPARK_SQL"))
-    }
-}
-
 /// A sentence: Kyuubi's own clients read it as it is, whatever the media type says.
-fn sentence(text: String) -> Answer {
+pub(super) fn sentence(text: String) -> Answer {
     Ok(refusal::typed(StatusCode::OK, "application/json", text))
 }
 
@@ -98,36 +72,60 @@ pub(super) async fn refresh(by: By, Path(what): Path<String>) -> Answer {
 }
 
 pub(super) async fn sessions(State(kyuubi): Desk, by: By, Query(wanted): Query<Wanted>) -> Answer {
-    by.operator("list all sessions")?;
-    if !wanted.has_type() {
-        return ok(&Vec::<Value>::new());
+    let caller = by.operator("list all sessions")?;
+    let mut shown = Vec::new();
+    if wanted.has_type(&INTERACTIVE) {
+        let found = kyuubi.directory.all(|listed| wanted.has_user(&listed.user));
+        let found = found.await?;
+        shown.extend(
+            found
+                .iter()
+                .map(|found| show::session(found, &kyuubi.seen(found.listed.handle))),
+        );
     }
-    let found = kyuubi
-        .directory
-        .all(|listed| wanted.has_user(&listed.user))
-        .await?;
-    let shown: Vec<Value> = found
-        .iter()
-        .map(|found| show::session(found, kyuubi.seen(found.listed.handle)))
-        .collect();
+    if wanted.has_type(&BATCH) {
+        let batches = running_batches(&kyuubi, caller, &wanted).await?;
+        shown.extend(batches.iter().map(Shown::as_session));
+    }
     ok(&shown)
+}
+
+/// The batches that are not over.
+async fn running_batches(kyuubi: &Kyuubi, caller: &Caller, wanted: &Wanted) -> Result<Vec<Shown>, Refusal> {
+    let mut batches = kyuubi.batches_of(caller).await?;
+    batches
+        .retain(|shown| !shown.is_over() && wanted.has_user(shown.user()) && wanted.has_handle(&shown.id()));
+    Ok(batches)
 }
 
 pub(super) async fn close_session(State(kyuubi): Desk, by: By, Path(handle): Path<String>) -> Answer {
     by.operator("close sessions of others")?;
-    let held = kyuubi.session(&handle, &Caller::default()).await?;
-    kyuubi.close(&held).await?;
+    match kyuubi.session(&handle, &Caller::default()).await {
+        Ok(held) => kyuubi.close(&held).await?,
+        // What is listed among them can be ended among them.
+        Err(unknown @ Refusal::NotFound(_)) => {
+            let ended = kyuubi.cancel_batch(&handle, &by.0).await;
+            if !ended.is_ok_and(|(is_ended, _)| is_ended) {
+                return Err(unknown);
+            }
+        }
+        Err(refusal) => return Err(refusal),
+    }
     sentence(format!("Session {handle} is closed successfully."))
 }
 
 pub(super) async fn operations(State(kyuubi): Desk, by: By, Query(wanted): Query<Wanted>) -> Answer {
-    by.operator("list all operations")?;
+    let caller = by.operator("list all operations")?;
     let found = kyuubi.operations.all(|entry| {
-        wanted.has_type()
+        wanted.has_type(&INTERACTIVE)
             && wanted.has_user(&entry.listed.user)
             && wanted.has_handle(&entry.listed.handle.to_string())
     });
-    let shown: Vec<Value> = found.iter().map(|entry| show::operation(entry)).collect();
+    let mut shown: Vec<Value> = found.iter().map(|entry| show::operation(entry)).collect();
+    if wanted.has_type(&BATCH) {
+        let batches = running_batches(&kyuubi, caller, &wanted).await?;
+        shown.extend(batches.iter().map(Shown::as_operation));
+    }
     ok(&shown)
 }
 
@@ -136,75 +134,6 @@ pub(super) async fn close_operation(State(kyuubi): Desk, by: By, Path(handle): P
     let entry = kyuubi.operation(&handle, &Caller::default()).await?;
     kyuubi.close_operation(&entry);
     sentence(format!("Operation {handle} is closed successfully."))
-}
-
-/// The drivers with a session of a user, with those sessions.
-async fn drivers_of(kyuubi: &Kyuubi, user: &str) -> Result<Vec<(v1::Driver, Vec<v1::Session>)>, Refusal> {
-    let mut sessions: BTreeMap<String, Vec<v1::Session>> = BTreeMap::new();
-    for session in kyuubi.cluster.sessions_of(user).await? {
-        sessions.entry(session.driver.clone()).or_default().push(session);
-    }
-    let drivers = kyuubi.cluster.drivers().await?.into_iter();
-    let owned = drivers.filter_map(|driver| {
-        let own = sessions.remove(&driver.id)?;
-        Some((driver, own))
-    });
-    Ok(owned.collect())
-}
-
-pub(super) async fn engines(State(kyuubi): Desk, by: By, Query(asked): Query<Engines>) -> Answer {
-    let user = asked.user(&by)?;
-    if !asked.has_type() {
-        return ok(&Vec::<Value>::new());
-    }
-    let shown: Vec<Value> = drivers_of(&kyuubi, &user)
-        .await?
-        .iter()
-        .map(|(driver, own)| engine(driver, own.len(), &user))
-        .collect();
-    ok(&shown)
-}
-
-fn engine(driver: &v1::Driver, sessions: usize, user: &str) -> Value {
-    json!({
-        "version": driver.spark_version,
-        "user": user,
-        "engineType": "SPARK_SQL",
-        "sharelevel": "CONNECTION",
-        "subdomain": driver.profile,
-        "instance": driver.id,
-        "namespace": format!("/berth/{}", driver.node),
-        "attributes": {
-            "node": driver.node,
-            "profile": driver.profile,
-            "state": driver.state,
-            "sessions": sessions.to_string(),
-            "memoryBytes": driver.memory_bytes.to_string(),
-        },
-    })
-}
-
-/// A driver ends with its last session, so the sessions are closed.
-pub(super) async fn end_engines(State(kyuubi): Desk, by: By, Query(asked): Query<Engines>) -> Answer {
-    let user = asked.user(&by)?;
-    if !asked
-        .kill
-        .as_deref()
-        .is_some_and(|kill| kill.eq_ignore_ascii_case("true"))
-    {
-        return Err(Refusal::Malformed(
-            "a driver ends by itself after its last session; add kill=true to close its sessions now"
-                .to_owned(),
-        ));
-    }
-    let mut told = String::new();
-    for (driver, own) in drivers_of(&kyuubi, &user).await? {
-        for session in own {
-            kyuubi.cluster.close(&session.id).await?;
-        }
-        told.push_str(&format!("Engine {} is deleted successfully. ", driver.id));
-    }
-    sentence(told.trim_end().to_owned())
 }
 
 pub(super) async fn servers(State(kyuubi): Desk, by: By) -> Answer {
@@ -254,28 +183,10 @@ mod tests {
             session_type: Some(kind.to_owned()),
             session_handle: None,
         };
-        assert!(wanted("", "").has_user("ann") && wanted("", "").has_type());
-        assert!(wanted("ann, bob", "INTERACTIVE").has_user("bob"));
-        assert!(!wanted("ann", "BATCH").has_user("bob"));
-        assert!(!wanted("ann", "BATCH").has_type());
-    }
-
-    #[test]
-    fn i7_only_operators_ask_about_others() {
-        // kyuubi#66
-        let by = |operator| {
-            By(Caller {
-                user: Some("ann".to_owned()),
-                tenant: None,
-                operator,
-            })
-        };
-        let asked = Engines {
-            proxy_user: Some("bob".to_owned()),
-            ..Engines::default()
-        };
-        assert!(matches!(asked.user(&by(false)), Err(Refusal::Forbidden(_))));
-        assert_eq!(asked.user(&by(true)), Ok("bob".to_owned()));
-        assert_eq!(Engines::default().user(&by(false)), Ok("ann".to_owned()));
+        let (none, both) = (wanted("", ""), wanted("ann, bob", "interactive"));
+        assert!(none.has_user("ann") && none.has_type(&INTERACTIVE) && none.has_type(&BATCH));
+        assert!(both.has_user("bob") && both.has_type(&INTERACTIVE) && !both.has_type(&BATCH));
+        let batches = wanted("ann", "BATCH");
+        assert!(!batches.has_user("bob") && batches.has_type(&BATCH) && !batches.has_type(&INTERACTIVE));
     }
 }

@@ -5,13 +5,11 @@
 //! | `desk` | what the calls ask for |
 //! | `request`, `parts` | what is submitted: as JSON, or in parts with its files |
 //! | `wanted`, `show` | which batches are listed, and how they are shown |
-//! | `cursors` | how far logs were read |
 
-pub(super) mod cursors;
 mod desk;
 mod parts;
 mod request;
-mod show;
+pub(super) mod show;
 mod wanted;
 
 use std::sync::Arc;
@@ -159,6 +157,6 @@ async fn reassign(
 
 async fn count(State(kyuubi): Desk, by: By, Query(wanted): Query<Wanted>) -> Answer {
     by.operator("count batches")?;
-    let count = wanted.filter(kyuubi.batches_of(&by.0).await?)?.len();
+    let count = wanted.count(kyuubi.batches_of(&by.0).await?)?;
     ok(&json!({ "count": count }))
 }

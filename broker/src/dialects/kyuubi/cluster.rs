@@ -1,15 +1,14 @@
 //! What the dialect asks of the rest of the broker: which drivers and brokers there are.
 
 use async_trait::async_trait;
+use berth_core::record::SessionRecord;
+use berth_core::share::Level;
 use berth_proto::v1;
 use berth_proto::v1::berth_server::Berth;
 use tonic::{Request, Status};
 
 use super::refusal::Refusal;
 use crate::native::Native;
-
-/// Sessions that are read at once.
-const PAGE: u32 = 1000;
 
 /// The cluster, as operators see it.
 #[async_trait]
@@ -18,8 +17,10 @@ pub(crate) trait Cluster: Send + Sync + std::fmt::Debug {
     async fn drivers(&self) -> Result<Vec<v1::Driver>, Refusal>;
     /// The brokers that hold their lease.
     async fn brokers(&self) -> Result<Vec<v1::Broker>, Refusal>;
-    /// The sessions of a user that are not over, of all dialects.
-    async fn sessions_of(&self, user: &str) -> Result<Vec<v1::Session>, Refusal>;
+    /// The sessions and batches that are not over, of all dialects.
+    async fn sessions(&self) -> Result<Vec<SessionRecord>, Refusal>;
+    /// How widely a node offers to share drivers of a profile.
+    fn share(&self, node: &str, profile: &str) -> Level;
     /// Ends a session.
     async fn close(&self, session: &str) -> Result<(), Refusal>;
 }
@@ -43,22 +44,12 @@ impl Cluster for Native {
         Ok(listed.map_err(|status| refused(&status))?.into_inner().brokers)
     }
 
-    async fn sessions_of(&self, user: &str) -> Result<Vec<v1::Session>, Refusal> {
-        let (mut found, mut page_token) = (Vec::new(), String::new());
-        loop {
-            let request = v1::ListSessionsRequest {
-                page_size: PAGE,
-                page_token,
-                ..v1::ListSessionsRequest::default()
-            };
-            let listed = self.list_sessions(Request::new(request)).await;
-            let page = listed.map_err(|status| refused(&status))?.into_inner();
-            found.extend(page.sessions.into_iter().filter(|session| session.owner == user));
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                return Ok(found);
-            }
-        }
+    async fn sessions(&self) -> Result<Vec<SessionRecord>, Refusal> {
+        self.open_records().await.map_err(|status| refused(&status))
+    }
+
+    fn share(&self, node: &str, profile: &str) -> Level {
+        self.offered_share(node, profile)
     }
 
     async fn close(&self, session: &str) -> Result<(), Refusal> {

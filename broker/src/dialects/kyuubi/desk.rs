@@ -11,7 +11,6 @@ use berth_store::StoreRef;
 use uuid::Uuid;
 
 use super::KyuubiConfig;
-use super::batches::cursors::Cursors;
 use super::cluster::Cluster;
 use super::door::From;
 use super::operations::{Entry, Operations};
@@ -37,7 +36,6 @@ const QUIET: Duration = Duration::from_secs(600);
 pub(crate) struct Kyuubi {
     pub(super) engine: Arc<Engine>,
     pub(super) batches: Arc<Batches>,
-    pub(super) cursors: Cursors,
     pub(super) cluster: Arc<dyn Cluster>,
     pub(super) config: KyuubiConfig,
     /// The release of Spark that tools are told of.
@@ -68,7 +66,6 @@ impl Kyuubi {
         let kyuubi = Arc::new(Self {
             engine,
             batches,
-            cursors: Cursors::default(),
             cluster,
             config,
             spark_version,
@@ -218,11 +215,12 @@ impl Kyuubi {
 
     /// What this broker has seen of a session.
     pub(super) fn seen(&self, handle: Uuid) -> Seen {
-        let idle = self.engine.peek(handle).map(|session| session.idle());
-        Seen {
-            idle: idle.unwrap_or_default(),
-            operations: self.operations.all(|entry| entry.listed.handle == handle).len(),
-        }
+        let session = self.engine.peek(handle);
+        session.map_or_else(Seen::default, |session| Seen {
+            idle: session.idle(),
+            operations: session.begun(),
+            failure: session.failure().map(|failure| failure.text),
+        })
     }
 
     /// Takes in an operation that the engine has begun.
@@ -272,9 +270,9 @@ impl Kyuubi {
     }
 }
 
-/// Who named nobody may use any session, since they could have named anybody.
+/// An administrator may use any session. So may who named nobody, since they could have named anybody.
 fn may_use(caller: &Caller, listed: &Listed) -> bool {
-    caller.user.as_ref().is_none_or(|user| *user == listed.real_user)
+    caller.operator || caller.user.as_ref().is_none_or(|user| *user == listed.real_user)
 }
 
 fn no_operation(handle: &str) -> Refusal {
@@ -303,5 +301,10 @@ mod tests {
         assert!(may_use(&caller(Some("ann")), &opened_by_ann));
         assert!(!may_use(&caller(Some("bob")), &opened_by_ann));
         assert!(may_use(&caller(None), &opened_by_ann));
+        let operator = Caller {
+            operator: true,
+            ..caller(Some("bob"))
+        };
+        assert!(may_use(&operator, &opened_by_ann));
     }
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use berth_runtime::auth::Identity;
-use berth_runtime::listen::Peer;
+use berth_runtime::listen::{OverTls, Peer};
 use http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -21,8 +21,8 @@ use crate::dialects::sql::Caller;
 
 /// Longest address that is taken from a header.
 const MAX_ADDRESS_CHARS: usize = 255;
-/// The port of a client that names none.
-const PORT: u16 = 80;
+/// The port of a client that names none, without TLS and with it.
+const PORTS: [u16; 2] = [80, 443];
 
 /// Who calls.
 pub(super) struct By(pub(super) Caller);
@@ -34,6 +34,24 @@ impl<S: Sync> FromRequestParts<S> for By {
         let identity = parts.extensions.get::<Identity>().cloned().unwrap_or_default();
         let caller = hs2::caller(identity);
         Ok(Self(caller.map_err(|failure| Refusal::Forbidden(failure.text))?))
+    }
+}
+
+/// True, in the extensions of a request, where nobody is asked who they are, and everybody may administrate.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Believed(pub(super) bool);
+
+/// Who calls, as a user of sessions: where nobody is asked who they are, nobody has more rights to those of others.
+pub(super) struct User(pub(super) Caller);
+
+impl<S: Sync> FromRequestParts<S> for User {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let By(mut caller) = By::from_request_parts(parts, state).await?;
+        let is_believed = parts.extensions.get().is_none_or(|Believed(believed)| *believed);
+        caller.operator &= !is_believed;
+        Ok(Self(caller))
     }
 }
 
@@ -71,7 +89,10 @@ impl FromRequestParts<Arc<Kyuubi>> for From {
             text(&parts.headers, HOST.as_str()).or_else(|| parts.uri.authority().map(ToString::to_string));
         Ok(Self {
             client_ip,
-            instance: with_port(host.unwrap_or_else(|| "localhost".to_owned())),
+            instance: with_port(
+                host.unwrap_or_else(|| "localhost".to_owned()),
+                parts.extensions.get::<OverTls>().is_some(),
+            ),
         })
     }
 }
@@ -81,11 +102,14 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(value.chars().take(MAX_ADDRESS_CHARS).collect())
 }
 
-fn with_port(host: String) -> String {
+fn with_port(host: String, over_tls: bool) -> String {
     let has_port = host
         .rsplit_once(':')
         .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
-    if has_port { host } else { format!("{host}:{PORT}") }
+    match has_port {
+        true => host,
+        false => format!("{host}:{}", PORTS[usize::from(over_tls)]),
+    }
 }
 
 /// Turns a refusal of the layer that authenticates into Kyuubi's: 401 for a caller who shows nothing that could be
@@ -157,13 +181,15 @@ mod tests {
     fn an_address_has_a_port() {
         // kyuubi#11
         let table = [
-            ("berth", "berth:80"),
-            ("berth:10099", "berth:10099"),
-            ("[::1]", "[::1]:80"),
-            ("[::1]:10099", "[::1]:10099"),
+            ("berth", false, "berth:80"),
+            ("berth", true, "berth:443"),
+            ("berth:10099", true, "berth:10099"),
+            ("[::1]", false, "[::1]:80"),
+            ("[::1]", true, "[::1]:443"),
+            ("[::1]:10099", false, "[::1]:10099"),
         ];
-        for (host, expected) in table {
-            assert_eq!(with_port(host.to_owned()), expected);
+        for (host, over_tls, expected) in table {
+            assert_eq!(with_port(host.to_owned(), over_tls), expected);
         }
     }
 }

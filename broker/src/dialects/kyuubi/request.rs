@@ -1,4 +1,9 @@
 //! Bodies and queries of requests: Kyuubi's own, and the short forms that articles use.
+//!
+//! Values are taken as Kyuubi's own reader of JSON takes them: `"60"` and `60.0` for a number, `"true"` for a truth
+//! value, a number for a text.
+
+mod lenient;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,10 +12,10 @@ use axum::extract::rejection::BytesRejection;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 
+pub(super) use self::lenient::{text, texts, words};
 use super::refusal::Refusal;
 use crate::dialects::sql::Statement;
 use crate::dialects::sql::cursor::Orientation;
@@ -54,11 +59,12 @@ pub(super) fn read<T: DeserializeOwned + Default>(
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct NewSession {
     /// The version of the protocol, as Thrift numbers them.
+    #[serde(deserialize_with = "lenient::number")]
     pub(super) protocol_version: Option<i32>,
-    #[serde(deserialize_with = "texts")]
+    #[serde(deserialize_with = "lenient::texts")]
     configs: BTreeMap<String, String>,
     /// The short form.
-    #[serde(deserialize_with = "texts")]
+    #[serde(deserialize_with = "lenient::texts")]
     conf: BTreeMap<String, String>,
 }
 
@@ -75,13 +81,17 @@ impl NewSession {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct NewStatement {
+    #[serde(deserialize_with = "lenient::text")]
     statement: Option<String>,
     /// The short form.
+    #[serde(deserialize_with = "lenient::text")]
     code: Option<String>,
+    #[serde(deserialize_with = "lenient::flag")]
     run_async: Option<bool>,
     /// Seconds.
+    #[serde(deserialize_with = "lenient::number")]
     query_timeout: Option<i64>,
-    #[serde(deserialize_with = "texts")]
+    #[serde(deserialize_with = "lenient::texts")]
     conf_overlay: BTreeMap<String, String>,
 }
 
@@ -111,11 +121,17 @@ impl NewStatement {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Names {
+    #[serde(deserialize_with = "lenient::text")]
     catalog_name: Option<String>,
+    #[serde(deserialize_with = "lenient::text")]
     schema_name: Option<String>,
+    #[serde(deserialize_with = "lenient::text")]
     table_name: Option<String>,
+    #[serde(deserialize_with = "lenient::list")]
     table_types: Option<Vec<String>>,
+    #[serde(deserialize_with = "lenient::text")]
     column_name: Option<String>,
+    #[serde(deserialize_with = "lenient::text")]
     function_name: Option<String>,
 }
 
@@ -172,6 +188,7 @@ impl Names {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Action {
+    #[serde(deserialize_with = "lenient::text")]
     action: Option<String>,
 }
 
@@ -190,18 +207,15 @@ pub(super) struct Range {
 }
 
 impl Range {
-    /// How many.
+    /// How many; none is a number, too.
     ///
     /// # Errors
     /// Not a number, or less than none.
     pub(super) fn most(&self) -> Result<usize, Refusal> {
-        let wrong = || Refusal::Malformed("maxrows is how many rows are wanted: a number from 1".to_owned());
+        let wrong = || Refusal::Malformed("maxrows is how many rows are wanted: a number from 0".to_owned());
         let asked = self.maxrows.as_deref().filter(|text| !text.is_empty());
         let asked = asked.map_or(Ok(FETCHED), |text| text.parse::<i64>().map_err(|_odd| wrong()))?;
-        let most = usize::try_from(asked.min(MAX_FETCHED))
-            .ok()
-            .filter(|most| *most > 0);
-        most.ok_or_else(wrong)
+        usize::try_from(asked.min(MAX_FETCHED)).map_err(|_below_zero| wrong())
     }
 
     /// From where, for rows.
@@ -245,39 +259,6 @@ impl Range {
             }
         }
     }
-}
-
-/// A list of texts. Numbers and truth values become text.
-pub(super) fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    let given = Option::<Vec<Value>>::deserialize(from)?.unwrap_or_default();
-    let text = |value| match value {
-        Value::String(text) => Ok(text),
-        Value::Bool(_) | Value::Number(_) => Ok(value.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => {
-            Err(serde::de::Error::custom("an item of a list is not a text"))
-        }
-    };
-    given.into_iter().map(text).collect()
-}
-
-/// An object of texts. Numbers and truth values become text, as Kyuubi's own reader has them; nulls are left out.
-pub(super) fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
-    let given = Option::<BTreeMap<String, Value>>::deserialize(from)?.unwrap_or_default();
-    let mut texts = BTreeMap::new();
-    for (key, value) in given {
-        let text = match value {
-            Value::Null => continue,
-            Value::String(text) => text,
-            Value::Bool(_) | Value::Number(_) => value.to_string(),
-            Value::Array(_) | Value::Object(_) => {
-                return Err(serde::de::Error::custom(format!(
-                    "the value of {key} is not a text"
-                )));
-            }
-        };
-        texts.insert(key, text);
-    }
-    Ok(texts)
 }
 
 #[cfg(test)]
@@ -342,6 +323,10 @@ mod tests {
             ("SELECT 2", Some(Duration::from_secs(3)))
         );
         assert!(body::<NewStatement>("").unwrap().into_statement().is_err());
+        let odd = r#"{"statement": "select 1", "runAsync": "true", "queryTimeout": "60"}"#;
+        let odd = body::<NewStatement>(odd).unwrap();
+        assert!(odd.runs_async());
+        assert_eq!(odd.into_statement().unwrap().limit, Some(Duration::from_secs(60)));
     }
 
     #[test]
@@ -353,6 +338,7 @@ mod tests {
         };
         assert_eq!(range(None, None).most(), Ok(100));
         assert_eq!(range(Some("7"), None).most(), Ok(7));
+        assert_eq!(range(Some("0"), None).most(), Ok(0));
         assert!(range(Some("x"), None).most().is_err() && range(Some("-1"), None).most().is_err());
         assert_eq!(
             range(None, Some("FETCH_FIRST")).orientation(),

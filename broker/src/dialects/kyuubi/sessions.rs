@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Kyuubi;
-use super::door::{By, From};
+use super::door::{By, From, User};
 use super::refusal::{self, Refusal};
 use super::{request, show};
 
@@ -34,7 +34,7 @@ pub(super) async fn list(State(kyuubi): Desk, By(caller): By) -> Answer {
         .await?;
     let shown: Vec<Value> = found
         .iter()
-        .map(|found| show::session(found, kyuubi.seen(found.listed.handle)))
+        .map(|found| show::session(found, &kyuubi.seen(found.listed.handle)))
         .collect();
     ok(&shown)
 }
@@ -68,12 +68,12 @@ pub(super) async fn pool(State(kyuubi): Desk, _: By) -> Answer {
     }))
 }
 
-pub(super) async fn show(State(kyuubi): Desk, By(caller): By, Path(handle): Path<String>) -> Answer {
+pub(super) async fn show(State(kyuubi): Desk, User(caller): User, Path(handle): Path<String>) -> Answer {
     let held = kyuubi.session(&handle, &caller).await?;
-    ok(&show::session_event(&held.found, kyuubi.seen(held.session.id)))
+    ok(&show::session_event(&held.found, &kyuubi.seen(held.session.id)))
 }
 
-pub(super) async fn close(State(kyuubi): Desk, By(caller): By, Path(handle): Path<String>) -> Answer {
+pub(super) async fn close(State(kyuubi): Desk, User(caller): User, Path(handle): Path<String>) -> Answer {
     let held = kyuubi.session(&handle, &caller).await?;
     kyuubi.close(&held).await?;
     done()
@@ -81,7 +81,7 @@ pub(super) async fn close(State(kyuubi): Desk, By(caller): By, Path(handle): Pat
 
 pub(super) async fn info(
     State(kyuubi): Desk,
-    By(caller): By,
+    User(caller): User,
     Path((handle, number)): Path<(String, String)>,
 ) -> Answer {
     kyuubi.session(&handle, &caller).await?;
@@ -101,7 +101,11 @@ pub(super) async fn info(
 }
 
 /// Those that this broker runs.
-pub(super) async fn operations(State(kyuubi): Desk, By(caller): By, Path(handle): Path<String>) -> Answer {
+pub(super) async fn operations(
+    State(kyuubi): Desk,
+    User(caller): User,
+    Path(handle): Path<String>,
+) -> Answer {
     let id = kyuubi.session(&handle, &caller).await?.session.id;
     let own = kyuubi.operations.all(|entry| entry.listed.handle == id);
     let shown: Vec<Value> = own.iter().map(|entry| show::operation(entry)).collect();

@@ -19,16 +19,18 @@ const SECRETS: [&str; 5] = ["secret", "password", "token", "access.key", "access
 const TIMED_OUT_SINCE: i32 = 8;
 
 /// What this broker knows of a session beside its records.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     /// For how long nobody has used it here.
     pub(super) idle: Duration,
-    /// How many operations it has here.
+    /// How many operations it has had here.
     pub(super) operations: usize,
+    /// Why it has no driver, if that was so when it was last tried.
+    pub(super) failure: Option<String>,
 }
 
 /// `SessionData`.
-pub(super) fn session(found: &Found, seen: Seen) -> Value {
+pub(super) fn session(found: &Found, seen: &Seen) -> Value {
     let listed = &found.listed;
     let idle = u64::try_from(seen.idle.as_millis()).unwrap_or(u64::MAX);
     let now = unix_millis();
@@ -40,14 +42,14 @@ pub(super) fn session(found: &Found, seen: Seen) -> Value {
         "createTime": listed.opened_at,
         "duration": now.saturating_sub(listed.opened_at).saturating_sub(idle),
         "idleTime": idle,
-        "exception": "",
+        "exception": seen.failure.as_deref().unwrap_or_default(),
         "kyuubiInstance": listed.instance,
     })));
     Value::Object(shown)
 }
 
 /// `KyuubiSessionEvent`.
-pub(super) fn session_event(found: &Found, seen: Seen) -> Value {
+pub(super) fn session_event(found: &Found, seen: &Seen) -> Value {
     let listed = &found.listed;
     let began = found.record.as_ref().map_or(0, |record| record.created_at);
     let mut shown = common(found, seen);
@@ -61,12 +63,12 @@ pub(super) fn session_event(found: &Found, seen: Seen) -> Value {
         "openedTime": began,
         "startTime": listed.opened_at,
         "endTime": -1,
-        "exception": null,
+        "exception": seen.failure.as_deref().map(throwable),
     })));
     Value::Object(shown)
 }
 
-fn common(found: &Found, seen: Seen) -> Map<String, Value> {
+fn common(found: &Found, seen: &Seen) -> Map<String, Value> {
     let listed = &found.listed;
     let record = found.record.as_ref();
     let driver = record.and_then(driver).unwrap_or_default();
@@ -120,10 +122,17 @@ fn confs(listed: &Listed) -> BTreeMap<&str, &str> {
         ("kyuubi.session.connection.url", listed.instance.as_str()),
         ("kyuubi.session.real.user", listed.real_user.as_str()),
     ];
-    given
-        .chain(added)
-        .map(|(key, value)| (key, if is_secret(key) { REDACTED } else { value }))
-        .collect()
+    given.chain(added).map(shown).collect()
+}
+
+/// Confs without the values of secrets.
+pub(super) fn redacted(confs: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
+    let given = confs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    given.map(shown).collect()
+}
+
+fn shown<'a>((key, value): (&'a str, &'a str)) -> (&'a str, &'a str) {
+    (key, if is_secret(key) { REDACTED } else { value })
 }
 
 fn is_secret(key: &str) -> bool {
@@ -145,15 +154,7 @@ pub(super) fn operation(entry: &Entry) -> Value {
 /// `KyuubiOperationEvent`.
 pub(super) fn operation_event(entry: &Entry) -> Value {
     let state = entry.operation.state();
-    let exception = failure(&state).map(|message| {
-        json!({
-            "message": message,
-            "localizedMessage": message,
-            "cause": null,
-            "stackTrace": [],
-            "suppressed": [],
-        })
-    });
+    let exception = failure(&state).as_deref().map(throwable);
     let mut shown = about(entry, &state);
     shown.extend(fields(json!({
         "statementId": entry.operation.id,
@@ -162,6 +163,17 @@ pub(super) fn operation_event(entry: &Entry) -> Value {
         "exception": exception,
     })));
     Value::Object(shown)
+}
+
+/// An exception as Kyuubi's own clients read it.
+fn throwable(message: &str) -> Value {
+    json!({
+        "message": message,
+        "localizedMessage": message,
+        "cause": null,
+        "stackTrace": [],
+        "suppressed": [],
+    })
 }
 
 fn about(entry: &Entry, state: &State) -> Map<String, Value> {
@@ -260,7 +272,7 @@ pub(super) mod tests {
             listed: listed(&[("testConfig", "testValue"), ("my.Password", "x")]),
             record: None,
         };
-        let shown = session_event(&found, Seen::default());
+        let shown = session_event(&found, &Seen::default());
         let conf = &shown["conf"];
         assert_eq!(conf["testConfig"], "testValue");
         assert_eq!(conf["my.Password"], REDACTED);
@@ -272,9 +284,38 @@ pub(super) mod tests {
             (&json!("bob"), &json!("10.1.1.1"))
         );
         assert_eq!(
-            session(&found, Seen::default())["identifier"],
+            session(&found, &Seen::default())["identifier"],
             found.listed.handle.to_string()
         );
+    }
+
+    /// The names of an object's members, in order.
+    fn members(shown: &Value) -> Vec<&str> {
+        let mut members: Vec<_> = shown.as_object().unwrap().keys().map(String::as_str).collect();
+        members.sort_unstable();
+        members
+    }
+
+    #[test]
+    fn a_session_without_a_driver_says_why() {
+        // kyuubi#73
+        let found = Found {
+            listed: listed(&[]),
+            record: None,
+        };
+        let failed = Seen {
+            failure: Some("no node has room".to_owned()),
+            ..Seen::default()
+        };
+        assert_eq!(session(&found, &failed)["exception"], "no node has room");
+        assert_eq!(session(&found, &Seen::default())["exception"], "");
+        let event = session_event(&found, &failed);
+        assert_eq!(event["exception"]["message"], "no node has room");
+        assert_eq!(
+            members(&event["exception"]),
+            ["cause", "localizedMessage", "message", "stackTrace", "suppressed"]
+        );
+        assert_eq!(session_event(&found, &Seen::default())["exception"], Value::Null);
     }
 
     #[test]

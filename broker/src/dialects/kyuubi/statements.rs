@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use super::desk::Held;
-use super::door::By;
+use super::door::User;
 use super::operations::Entry;
 use super::refusal::{self, Refusal};
 use super::request::{Action, Names, NewStatement, Range};
@@ -28,7 +28,7 @@ fn handle(entry: &Entry) -> Answer {
 
 pub(super) async fn execute(
     State(kyuubi): Desk,
-    By(caller): By,
+    User(caller): User,
     Path(session): Path<String>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -106,7 +106,7 @@ fn failure_of(stage: Stage) -> Option<Failure> {
 
 pub(super) async fn ask(
     State(kyuubi): Desk,
-    By(caller): By,
+    User(caller): User,
     Path((session, call)): Path<(String, String)>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -127,14 +127,14 @@ pub(super) async fn ask(
     handle(&kyuubi.enter(&held, operation, name, false))
 }
 
-pub(super) async fn event(State(kyuubi): Desk, By(caller): By, Path(operation): Path<String>) -> Answer {
+pub(super) async fn event(State(kyuubi): Desk, User(caller): User, Path(operation): Path<String>) -> Answer {
     let entry = kyuubi.operation(&operation, &caller).await?;
     ok(&show::operation_event(&entry))
 }
 
 pub(super) async fn change(
     State(kyuubi): Desk,
-    By(caller): By,
+    User(caller): User,
     Path(operation): Path<String>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -154,27 +154,35 @@ pub(super) async fn change(
     done()
 }
 
-pub(super) async fn columns(State(kyuubi): Desk, By(caller): By, Path(operation): Path<String>) -> Answer {
+pub(super) async fn columns(
+    State(kyuubi): Desk,
+    User(caller): User,
+    Path(operation): Path<String>,
+) -> Answer {
     let entry = kyuubi.operation(&operation, &caller).await?;
-    let refused = |failure| {
-        Err(Refusal::of_operation(
-            "Error getting result set metadata",
-            failure,
-        ))
-    };
     match entry.operation.state() {
         Stage::Finished(schema) => ok(&shape::describe(&schema)),
-        Stage::Failed(failure) => refused(failure),
-        other => refused(Failure::invalid(format!(
-            "the operation has no columns: it is {}; wait until it is finished",
+        other => Err(Refusal::of_operation(
+            "Error getting result set metadata",
+            unfinished(other),
+        )),
+    }
+}
+
+/// Why an operation has no result.
+fn unfinished(stage: Stage) -> Failure {
+    match stage {
+        Stage::Failed(failure) => failure,
+        other => Failure::invalid(format!(
+            "the operation has no result: it is {}; wait until it is finished",
             other.name()
-        ))),
+        )),
     }
 }
 
 pub(super) async fn log(
     State(kyuubi): Desk,
-    By(caller): By,
+    User(caller): User,
     Path(operation): Path<String>,
     Query(range): Query<Range>,
 ) -> Answer {
@@ -187,13 +195,19 @@ pub(super) async fn log(
 
 pub(super) async fn rows(
     State(kyuubi): Desk,
-    By(caller): By,
+    User(caller): User,
     Path(operation): Path<String>,
     Query(range): Query<Range>,
 ) -> Answer {
     let (most, orientation) = (range.most()?, range.orientation()?);
     let entry = kyuubi.operation(&operation, &caller).await?;
     entry.on_row_fetch();
+    if most == 0 {
+        return match entry.operation.state() {
+            Stage::Finished(_) => ok(&json!({ "rows": [], "rowCount": 0 })),
+            other => Err(Refusal::of_operation("Error fetching rows", unfinished(other))),
+        };
+    }
     let page = entry
         .operation
         .fetch(orientation, most, kyuubi.engine.config.page_bytes)

@@ -108,6 +108,10 @@ struct Output {
     log: Vec<String>,
 }
 
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 /// How a batch ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
@@ -118,6 +122,10 @@ pub struct End {
     /// When it was noticed, in Unix milliseconds; 0 where an earlier release wrote it down.
     #[serde(default)]
     pub at: u64,
+    /// The line that the first of `log` is to those who have read so far; 0 if no line was lost. A batch that is lost
+    /// with its node takes its log along, and those who were reading it are to hear why.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub first: usize,
     /// The log from its start, where it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole: Option<String>,
@@ -132,8 +140,19 @@ impl End {
             state,
             log,
             at: unix_millis(),
+            first: 0,
             whole: None,
         }
+    }
+
+    /// The lines of `log` for a client who asks for line `from` and what follows it.
+    pub fn last_lines(&self, from: usize) -> &[String] {
+        let skipped = if from >= self.first {
+            from - self.first
+        } else {
+            from
+        };
+        self.log.get(skipped..).unwrap_or_default()
     }
 
     /// Leaves only the reason of a log that is kept whole: entries are read by the hundred.
@@ -156,6 +175,7 @@ impl End {
                 state: Last::Success,
                 log,
                 at: unix_millis(),
+                first: 0,
                 whole: None,
             },
             Reporting::Cancelled => Self::because(Last::Killed, log, "the batch was cancelled"),
@@ -218,4 +238,23 @@ fn shown(listed: &super::listed::Listed, batch: &Batch, log: &[String]) -> Value
         "appInfo": { "driverLogUrl": null, "sparkUiUrl": null, "executorLogUrls": null },
         "log": &log[log.len().saturating_sub(super::view::LOG_LINES)..],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reader_of_a_log_that_is_lost_hears_why_once() {
+        // kyuubi#58
+        let mut end = End::because(Last::Dead, vec!["kept".to_owned()], "lost");
+        let lines = |end: &End, from: usize| end.last_lines(from).len();
+        // None was lost.
+        assert_eq!([0, 1, 2, 500].map(|from| lines(&end, from)), [2, 1, 0, 0]);
+        // A client has read 500 lines that are gone.
+        end.first = 500;
+        assert_eq!([500, 501, 502, 503].map(|from| lines(&end, from)), [2, 1, 0, 0]);
+        // One that begins now has only what is left.
+        assert_eq!([0, 1, 2].map(|from| lines(&end, from)), [2, 1, 0]);
+    }
 }

@@ -4,6 +4,7 @@
 //! replica. The entry is what makes a session durable before its client hears the id: it holds the request, so that
 //! whichever broker is asked next can go on with a start that its first broker did not finish.
 
+mod batches;
 mod entries;
 
 use std::sync::Arc;
@@ -317,6 +318,9 @@ impl Directory {
         let key = self.resource.id_key(listed.number);
         for _ in 0..MAX_TRIES {
             let mut txn = Txn::new().when(Compare::Present(key.clone())).delete(key.clone());
+            if listed.batch.is_some() {
+                txn = txn.delete(self.resource.read_key(listed.number));
+            }
             if let Some(own) = &listed.key {
                 txn = txn.delete(self.resource.key_key(own.id));
             }

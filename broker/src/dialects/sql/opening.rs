@@ -7,17 +7,18 @@
 //! | `set:env:K` | the session is refused |
 //! | `kyuubi.*` | those of [`Opening::kyuubi`]; the others are named in the session's log |
 //! | `hive.server2.*` | the fetch size and the user to act for; the others are of no use here |
-//! | `spark.*` | `spark.sql.*` is set; resources belong to the profile and are named in the log; the rest is refused |
+//! | `spark.*` | `spark.sql.*` is set; what loads code or reaches outside is refused; the rest belongs to the driver, which is there already, and is named in the log |
 //! | others | set as they are, so that `${K}` in statements finds them |
 
+mod spark;
 mod statement;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use berth_core::confs;
 use berth_core::share::{self, Level};
 
+use self::spark::Fate;
 pub(crate) use self::statement::{Asked, statement};
 use super::failure::Failure;
 
@@ -159,22 +160,20 @@ impl Opening {
         if key == "spark.sql.thriftServer.incrementalCollect" {
             self.incremental = value.eq_ignore_ascii_case("true");
         }
-        let one = BTreeMap::from([(key.to_owned(), value.to_owned())]);
-        if !confs::refused(&one).is_empty() {
-            return Err(Failure::new(
-                "42501",
-                format!(
-                    "{key} may not be set by a session; unset it, or ask the operator for a profile that has it"
-                ),
-            ));
-        }
-        if key.starts_with("spark.sql.") {
-            self.confs.extend(one);
-        } else {
-            self.note(
+        match spark::fate(key) {
+            Fate::Set => drop(self.confs.insert(key.to_owned(), value.to_owned())),
+            Fate::Ignored => self.note(
                 key,
                 "belongs to the driver, which the profile describes; it is ignored",
-            );
+            ),
+            Fate::Refused => {
+                return Err(Failure::new(
+                    "42501",
+                    format!(
+                        "{key} may not be set by a session; unset it, or ask the operator for a profile that has it"
+                    ),
+                ));
+            }
         }
         Ok(())
     }
@@ -222,7 +221,10 @@ fn set_catalog(name: &str) -> String {
 }
 
 /// A level in Kyuubi's words. A tenant is the widest that shares a driver.
-fn level(key: &str, value: &str) -> Result<Level, Failure> {
+///
+/// # Errors
+/// It is none.
+pub(crate) fn level(key: &str, value: &str) -> Result<Level, Failure> {
     match value.trim().to_ascii_uppercase().as_str() {
         "CONNECTION" => Ok(Level::Session),
         "USER" => Ok(Level::User),
@@ -230,6 +232,15 @@ fn level(key: &str, value: &str) -> Result<Level, Failure> {
         _ => Err(Failure::invalid(format!(
             "{key} '{value:.100}' is no level; it can be CONNECTION, USER, GROUP or SERVER"
         ))),
+    }
+}
+
+/// A level in Kyuubi's words, as clients are told.
+pub(crate) const fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Session => "CONNECTION",
+        Level::User => "USER",
+        Level::Tenant => "GROUP",
     }
 }
 

@@ -1,7 +1,7 @@
 //! One session of a SQL dialect, as this broker serves it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,10 @@ pub(crate) struct Session {
     pub(super) inside: Inside,
     /// Where it began, once it has.
     ready: OnceCell<String>,
+    /// Why it was not ready when that was last tried.
+    failure: Mutex<Option<Failure>>,
+    /// How many operations it has had here.
+    begun: AtomicUsize,
     operations: Mutex<BTreeMap<Uuid, Arc<Operation>>>,
     used_at: Mutex<Instant>,
 }
@@ -49,6 +53,8 @@ impl Session {
             opening,
             inside,
             ready: OnceCell::new(),
+            failure: Mutex::default(),
+            begun: AtomicUsize::new(0),
             operations: Mutex::default(),
             used_at: Mutex::new(Instant::now()),
         })
@@ -69,7 +75,19 @@ impl Session {
             }
             Ok::<_, Failure>(place(&record))
         });
-        prepared.await.map(drop)
+        let prepared = prepared.await.map(drop);
+        lock(&self.failure).clone_from(&prepared.as_ref().err().cloned());
+        prepared
+    }
+
+    /// Why it has no driver, or is not where its client wants to begin, if that was so when it was last tried.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        lock(&self.failure).clone()
+    }
+
+    /// How many operations it has had here, those that are closed included.
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// The same, and tells `note` what is waited for and what has come.
@@ -153,6 +171,7 @@ impl Session {
             gone = operations.remove(&oldest.ok_or_else(full)?);
         }
         operations.insert(operation.id, Arc::clone(operation));
+        self.begun.fetch_add(1, Ordering::Relaxed);
         Ok(gone)
     }
 

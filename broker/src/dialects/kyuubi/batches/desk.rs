@@ -95,7 +95,10 @@ impl Kyuubi {
     ///
     /// # Errors
     /// The store is away.
-    pub(super) async fn batches_of(&self, caller: &Caller) -> Result<Vec<Shown>, Refusal> {
+    pub(in crate::dialects::kyuubi) async fn batches_of(
+        &self,
+        caller: &Caller,
+    ) -> Result<Vec<Shown>, Refusal> {
         let all = self.batches.directory.all().await?;
         let all = all.into_iter().filter_map(Shown::of);
         Ok(all.filter(|shown| may_use(caller, shown)).collect())
@@ -125,7 +128,11 @@ impl Kyuubi {
     ///
     /// # Errors
     /// There is none of this id, or it is somebody else's.
-    pub(super) async fn cancel_batch(&self, id: &str, caller: &Caller) -> Result<(bool, String), Refusal> {
+    pub(in crate::dialects::kyuubi) async fn cancel_batch(
+        &self,
+        id: &str,
+        caller: &Caller,
+    ) -> Result<(bool, String), Refusal> {
         let shown = self.any_batch(id).await?;
         if !may_use(caller, &shown) {
             let user = caller.name();
@@ -156,7 +163,11 @@ impl Kyuubi {
         size: i64,
     ) -> Result<Vec<String>, Refusal> {
         let shown = self.batch(id, caller).await?;
-        let start = self.cursors.start(shown.origin.id, from);
+        let listed = &shown.listed;
+        let start = match usize::try_from(from) {
+            Ok(from) => from,
+            Err(_below_zero) => self.batches.directory.next_line(listed).await?,
+        };
         let size = usize::try_from(size.min(MAX_LINES)).unwrap_or(0);
         let mut lines: Vec<String> = shown
             .origin
@@ -171,7 +182,13 @@ impl Kyuubi {
         if rest > 0 {
             lines.extend(self.lines_of(&shown, before, rest).await?);
         }
-        self.cursors.advance(shown.origin.id, start + lines.len());
+        if !lines.is_empty() {
+            let kept = self.batches.directory.keep_next_line(listed, start + lines.len());
+            if let Err(refusal) = kept.await {
+                // Lines that come twice are better than none.
+                tracing::warn!(session.id = %listed.session, error = %refusal, "how far a log was read is not kept");
+            }
+        }
         Ok(lines)
     }
 
@@ -190,8 +207,9 @@ impl Kyuubi {
                 None => Vec::new(),
             });
         };
-        let Some(kept) = &end.whole else {
-            return Ok(end.log.iter().skip(from).take(most).cloned().collect());
+        let is_past = end.first > 0 && from >= end.first;
+        let Some(kept) = end.whole.as_ref().filter(|_| !is_past) else {
+            return Ok(end.last_lines(from).iter().take(most).cloned().collect());
         };
         wanted.feed(&self.batches.places.kept(kept).await?);
         wanted.feed(b"\n");

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::super::refusal::Refusal;
-use super::super::request::{texts, words};
+use super::super::request::{text, texts, words};
 use crate::dialects::livy::batches::origin::Type;
 use crate::dialects::livy::batches::request::NewBatch as Submission;
 use crate::dialects::livy::batches::{Batch, Uploads};
@@ -34,9 +34,13 @@ const MAX_NAME_CHARS: usize = 200;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct NewBatch {
+    #[serde(deserialize_with = "text")]
     batch_type: Option<String>,
+    #[serde(deserialize_with = "text")]
     resource: Option<String>,
+    #[serde(deserialize_with = "text")]
     class_name: Option<String>,
+    #[serde(deserialize_with = "text")]
     name: Option<String>,
     #[serde(deserialize_with = "texts")]
     conf: BTreeMap<String, String>,

@@ -1,7 +1,9 @@
 //! Batches as Kyuubi's clients see them.
 
+use berth_runtime::clock::unix_millis;
 use serde_json::{Value, json};
 
+use super::super::show::redacted;
 use crate::dialects::livy::batches::origin::Origin;
 use crate::dialects::livy::batches::{Batch, Last, SAID_BY_BERTH};
 use crate::dialects::livy::listed::Listed;
@@ -53,6 +55,65 @@ impl Shown {
                 Last::Killed => "KILLED",
             }),
         }
+    }
+
+    /// True when it has ended.
+    pub(in crate::dialects::kyuubi) fn is_over(&self) -> bool {
+        self.batch.end.is_some()
+    }
+
+    /// The user that it runs for.
+    pub(in crate::dialects::kyuubi) fn user(&self) -> &str {
+        &self.listed.owner
+    }
+
+    /// Its client's id of it.
+    pub(in crate::dialects::kyuubi) fn id(&self) -> String {
+        self.origin.id.to_string()
+    }
+
+    /// `SessionData`: in Kyuubi a batch is a session of its own.
+    pub(in crate::dialects::kyuubi) fn as_session(&self) -> Value {
+        let created = self.listed.opened_at();
+        let name = self.origin.name.as_deref().unwrap_or_default();
+        json!({
+            "identifier": self.origin.id,
+            "remoteId": self.listed.session.to_string(),
+            "user": self.listed.owner,
+            "ipAddr": self.origin.client_ip,
+            "conf": redacted(&self.listed.request.conf),
+            "createTime": created,
+            "duration": unix_millis().saturating_sub(created),
+            "idleTime": 0,
+            "exception": "",
+            "sessionType": "BATCH",
+            "kyuubiInstance": self.origin.instance,
+            "engineId": self.batch.driver,
+            "engineName": name,
+            "engineUrl": "",
+            "sessionName": name,
+            "totalOperations": 1,
+        })
+    }
+
+    /// `OperationData`, of the one operation that a batch is in Kyuubi.
+    pub(in crate::dialects::kyuubi) fn as_operation(&self) -> Value {
+        json!({
+            "identifier": self.origin.id,
+            "remoteId": self.batch.driver,
+            "statement": "BATCH_JOB_SUBMISSION",
+            "state": format!("{}_STATE", self.state()),
+            "createTime": self.listed.opened_at(),
+            "startTime": self.batch.began_at,
+            "completeTime": self.ended_at(),
+            "exception": self.diagnostic().unwrap_or_default(),
+            "sessionId": self.origin.id,
+            "sessionUser": self.listed.owner,
+            "sessionType": "BATCH",
+            "kyuubiInstance": self.origin.instance,
+            "metrics": {},
+            "progress": null,
+        })
     }
 
     /// When it ended; 0 before.

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::super::refusal::Refusal;
 use super::show::{STATES, Shown};
+use crate::dialects::livy::batches::origin::Type;
 
 /// Batches on a page unless asked otherwise, and at most.
 const PAGE: u64 = 100;
@@ -53,7 +54,7 @@ impl Wanted {
     ///
     /// # Errors
     /// As [`Wanted::pick`].
-    pub(super) fn filter(&self, mut all: Vec<Shown>) -> Result<Vec<Shown>, Refusal> {
+    fn filter(&self, mut all: Vec<Shown>) -> Result<Vec<Shown>, Refusal> {
         let (state, (since, until)) = (self.state()?, self.times()?);
         let is = |wanted: &Option<String>, own: &str| filled(wanted).is_none_or(|wanted| wanted == own);
         let of_type =
@@ -69,6 +70,17 @@ impl Wanted {
                 && (until == 0 || (ended > 0 && ended <= until))
         });
         Ok(all)
+    }
+
+    /// How many are wanted, on whatever page: of jars, if no type is named, as Kyuubi counts.
+    ///
+    /// # Errors
+    /// As [`Wanted::pick`].
+    pub(super) fn count(mut self, all: Vec<Shown>) -> Result<usize, Refusal> {
+        if filled(&self.batch_type).is_none() {
+            self.batch_type = Some(Type::Spark.as_str().to_owned());
+        }
+        Ok(self.filter(all)?.len())
     }
 
     /// The first of the page, and its length.
@@ -115,7 +127,7 @@ mod tests {
     use uuid::{Timestamp, Uuid};
 
     use super::*;
-    use crate::dialects::livy::batches::origin::{Origin, Type};
+    use crate::dialects::livy::batches::origin::Origin;
     use crate::dialects::livy::batches::{Batch, End, Last};
     use crate::dialects::livy::kind::Kind;
     use crate::dialects::livy::listed::Listed;
@@ -128,6 +140,7 @@ mod tests {
             state,
             log: Vec::new(),
             at: (second + 10) * 1000,
+            first: 0,
             whole: None,
         });
         let epoch = Epoch::INITIAL;
@@ -157,16 +170,22 @@ mod tests {
         .unwrap()
     }
 
-    fn picked(query: &str) -> Result<Vec<u64>, Refusal> {
+    fn wanted(query: &str) -> Wanted {
         let uri = format!("/batches?{query}").parse().unwrap();
-        let axum::extract::Query(wanted): axum::extract::Query<Wanted> =
-            axum::extract::Query::try_from_uri(&uri).unwrap();
-        let all = vec![
+        let axum::extract::Query(wanted) = axum::extract::Query::try_from_uri(&uri).unwrap();
+        wanted
+    }
+
+    fn all() -> Vec<Shown> {
+        vec![
             shown(100, "ann", Type::Spark, Some(Last::Success)),
             shown(200, "ann", Type::Pyspark, Some(Last::Dead)),
             shown(300, "bob", Type::Spark, None),
-        ];
-        let picked = wanted.pick(all)?;
+        ]
+    }
+
+    fn picked(query: &str) -> Result<Vec<u64>, Refusal> {
+        let picked = wanted(query).pick(all())?;
         Ok(picked
             .iter()
             .map(|shown| shown.listed.opened_at() / 1000)
@@ -192,6 +211,28 @@ mod tests {
         for (query, expected) in cases {
             assert_eq!(picked(query).unwrap(), expected, "{query}");
         }
+    }
+
+    #[test]
+    fn jars_are_counted_unless_another_type_is_named() {
+        let cases = [("", 2), ("batchType=pyspark", 1), ("batchUser=ann&size=0", 1)];
+        for (query, count) in cases {
+            assert_eq!(wanted(query).count(all()), Ok(count), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_a_session_and_an_operation_of_its_own_to_administrators() {
+        // kyuubi#63
+        let batch = shown(100, "ann", Type::Spark, None);
+        let (session, operation) = (batch.as_session(), batch.as_operation());
+        assert_eq!(
+            (&session["user"], &session["sessionType"]),
+            (&"ann".into(), &"BATCH".into())
+        );
+        assert_eq!(session["identifier"], batch.id());
+        assert_eq!(operation["state"], "RUNNING_STATE");
+        assert_eq!(operation["sessionId"], session["identifier"]);
     }
 
     #[test]

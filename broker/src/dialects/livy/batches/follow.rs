@@ -259,7 +259,9 @@ impl Batches {
     async fn end(&self, seen: &Seen, mut end: End) -> Result<After, Refusal> {
         let state = end.state;
         if seen.batch.origin.is_some() {
-            end.whole = self.keep_log(seen).await;
+            let (whole, lines) = self.keep_log(seen).await;
+            end.whole = whole;
+            end.first = self.first_after(seen, lines).await;
             end.slim();
         }
         let batch = Batch {
@@ -276,26 +278,43 @@ impl Batches {
 }
 
 impl Batches {
-    /// Keeps the log from its start: those who read it page by page go on where they are. Without it, its last lines
-    /// are what is told.
-    async fn keep_log(&self, seen: &Seen) -> Option<String> {
-        seen.batch.run?;
+    /// Keeps the log from its start: those who read it page by page go on where they are. Tells its name, and how many
+    /// lines it has if there were more. Without it, its last lines are what is told.
+    async fn keep_log(&self, seen: &Seen) -> (Option<String>, Option<usize>) {
+        if seen.batch.run.is_none() {
+            return (None, Some(0));
+        }
         let wanted = Lines::new(0, usize::MAX, MAX_LOG_BYTES);
         let kept = async {
             let lines = self.places.lines(seen.listed.session, wanted).await?;
             let cut = lines
                 .is_full()
                 .then(|| format!("{SAID_BY_BERTH}more of the log is not kept"));
+            let is_cut = cut.is_some();
             let lines: Vec<String> = lines.all().into_iter().chain(cut).collect();
-            match lines.is_empty() {
-                true => Ok(None),
-                false => self.places.keep(Bytes::from(lines.join("\n"))).await.map(Some),
+            if lines.is_empty() {
+                return Ok((None, Some(0)));
             }
+            let name = self.places.keep(Bytes::from(lines.join("\n"))).await?;
+            Ok((Some(name), is_cut.then_some(lines.len())))
         };
         kept.await.unwrap_or_else(|refusal: Refusal| {
             tracing::warn!(session.id = %seen.listed.session, %refusal, "the log of a batch is not kept");
-            None
+            (None, Some(0))
         })
+    }
+
+    /// Where those go on who have read more of a log than the `lines` that are kept of it; 0 if nobody has.
+    async fn first_after(&self, seen: &Seen, lines: Option<usize>) -> usize {
+        let (Some(lines), Some(origin)) = (lines, &seen.batch.origin) else {
+            return 0;
+        };
+        let read = self.directory.next_line(&seen.listed).await.unwrap_or_else(|refusal| {
+            tracing::warn!(session.id = %seen.listed.session, %refusal, "who reads the log of a batch is not known");
+            0
+        });
+        let read = read.saturating_sub(origin.notes.len());
+        if read > lines { read } else { 0 }
     }
 }
 

@@ -45,6 +45,16 @@ impl Resource {
         keys::alias(self.keys(), &key.simple().to_string())
     }
 
+    /// Where it is kept how far the log of a batch was read, for clients that only ask for more.
+    pub(super) fn read_key(self, number: u32) -> String {
+        let read = match self {
+            Self::Sessions => "livy-read",
+            Self::Batches => "livy-batch-read",
+            Self::KyuubiBatches => "kyuubi-batch-read",
+        };
+        keys::alias(read, &format!("{number:010}"))
+    }
+
     pub(super) fn counter_key(self) -> String {
         let counter = match self {
             Self::Sessions => "livy-counter",

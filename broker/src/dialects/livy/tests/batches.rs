@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 
+use berth_core::ids::SessionId;
 use berth_proto::agent::statement::State as Reporting;
+use uuid::Uuid;
 
 use super::places::Loss;
 use super::*;
@@ -418,4 +420,57 @@ async fn a_place_without_an_entry_is_given_back() {
     house.another_broker().attend(0, listed.session);
     house.wait_until_free().await;
     assert_eq!(house.get("/batches").await.1["sessions"], json!([]));
+}
+
+#[tokio::test]
+async fn i2_a_batch_is_begun_whose_broker_died_before_it_began_it() {
+    let house = house(1000);
+    house.submit(json!({ "file": FILE })).await;
+    house.wait_until_started(1).await;
+    // What such a broker leaves behind: an entry, and no session.
+    let directory = Directory::of(house.store.clone(), Resource::Batches);
+    let mut left = directory.find("0").await.unwrap();
+    left.session = SessionId::new(Uuid::now_v7());
+    let (left, _) = directory.enter(left).await.unwrap();
+    let after = left.opened_at() + 1;
+    let begun = directory.find("0").await.unwrap().session;
+    let is_begun = |session| session == begun;
+    assert!(
+        directory
+            .forsaken(left.opened_at(), is_begun)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let forsaken = directory.forsaken(after, is_begun).await.unwrap();
+    assert_eq!(
+        forsaken.iter().map(|listed| listed.number).collect::<Vec<_>>(),
+        [1]
+    );
+    house.another_broker().follow(&forsaken[0]);
+    house.wait_until_started(2).await;
+    house.places.end_all(Reporting::Ok, ("", ""), &[]);
+    house
+        .wait(async {
+            let all = |_| false;
+            while !directory.forsaken(after, all).await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn the_place_of_a_reader_is_known_to_every_broker_and_goes_with_the_batch() {
+    // kyuubi#58, kyuubi#61
+    let house = house(1000);
+    house.submit(json!({ "file": FILE })).await;
+    let [here, there] = [(); 2].map(|()| Directory::of(house.store.clone(), Resource::Batches));
+    let listed = here.find("0").await.unwrap();
+    assert_eq!(here.next_line(&listed).await, Ok(0));
+    here.keep_next_line(&listed, 20).await.unwrap();
+    assert_eq!(there.next_line(&listed).await, Ok(20));
+    there.remove(&listed).await.unwrap();
+    here.keep_next_line(&listed, 30).await.unwrap();
+    assert_eq!(there.next_line(&listed).await, Ok(0));
 }
