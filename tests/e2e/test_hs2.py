@@ -340,6 +340,18 @@ TYPES = [
 ]
 
 
+def test_every_type_in_rows(address, user):
+    """hs2#31, #35: as clients before V6 read them; what is binary is no text there"""
+    shown = [(sql, value) for sql, number, value in TYPES if number not in (None, 9)]
+    probe = Probe(address, user=user)
+    assert probe.open(0).status.statusCode == SUCCESS
+    probe.run("set spark.sql.session.timeZone=Asia/Tokyo")
+    operation = probe.run("select " + ", ".join(f"{sql} as c{at}" for at, (sql, _) in enumerate(shown)))
+    assert probe.rows(operation) == [[value for _, value in shown]]
+    probe.close_session()
+    probe.leave()
+
+
 def test_every_type(probe):
     """hs2#31, #33, #34, #35, #36, #37"""
     shown = [each for each in TYPES if each[1] is not None]
