@@ -441,11 +441,15 @@ def test_what_is_closed_is_not_there(probe):
         assert answer.statusCode == ERROR and "Invalid OperationHandle" in answer.errorMessage
 
 
-def test_a_limit_of_time(probe):
-    """hs2#42"""
-    operation = probe.execute(SLOW, asynchronous=True, timeout=1).operationHandle
-    assert probe.wait(operation).operationState == 3, "V6 has no other word"
-    assert probe.value("select 1") == 1
+def test_a_limit_of_time(probe, address, user):
+    """hs2#42: TIMEDOUT from V9 on, CANCELED before"""
+    newest = Probe(address, user=user)
+    assert newest.open(10).status.statusCode == SUCCESS
+    for each, state in ((probe, 3), (newest, 8)):
+        operation = each.execute(SLOW, asynchronous=True, timeout=1).operationHandle
+        assert each.wait(operation).operationState == state
+        assert each.value("select 1") == 1
+    newest.leave()
 
 
 def test_sessions_end_with_their_connection_or_not(up, address, user):
