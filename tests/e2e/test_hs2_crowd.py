@@ -36,17 +36,18 @@ def probe_of(berth, number):
     return Probe(berth.endpoints["hs2"], user=f"u{number}")
 
 
-def opened(berth, number):
+def opened(berth, number, **conf):
     probe = probe_of(berth, number)
-    response = probe.open(profile="default")
+    response = probe.open(profile="default", conf=conf)
     assert response.status.statusCode == SUCCESS, response.status.errorMessage
     return probe
 
 
 @pytest.fixture(scope="module")
 def held(crowded):
-    """A session, and the same over Spark Connect, where functions are made that wait for a test."""
-    probe = opened(crowded, "held")
+    """A session whose statements are finished with their first rows; and the same over Spark Connect, where functions
+    are made that wait for a test."""
+    probe = opened(crowded, "held", **{"kyuubi.operation.incremental.collect": "true"})
     # The others find its driver there.
     assert probe.value("select 1") == 1
     session = uuid.UUID(bytes=probe.session.sessionId.guid)
