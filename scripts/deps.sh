@@ -56,7 +56,8 @@ for artifact in livy-api livy-client-http; do
   [ -f "$cache/livy/$artifact-0.7.1-incubating.jar" ] && continue
   mvn -q -B dependency:copy -Dartifact="org.apache.livy:$artifact:0.7.1-incubating" -DoutputDirectory="$cache/livy"
 done
-for artifact in hive:hive-jdbc:3.1.3:jar:standalone hive:hive-jdbc:4.1.0:jar:standalone kyuubi:kyuubi-hive-jdbc-shaded:1.9.2; do
+for artifact in hive:hive-jdbc:3.1.3:jar:standalone hive:hive-jdbc:4.1.0:jar:standalone hive:hive-beeline:3.1.3 \
+    kyuubi:kyuubi-hive-jdbc-shaded:1.9.2; do
   IFS=: read -r _ name version _ classifier <<< "$artifact"
   [ -f "$cache/jdbc/$name-$version${classifier:+-$classifier}.jar" ] && continue
   mvn -q -B dependency:copy -Dartifact="org.apache.$artifact" -DoutputDirectory="$cache/jdbc"

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 from berth_up import Up, wait_until
-from hive_probe import ERROR, SUCCESS, Probe, ttypes
+from hive_probe import ERROR, SUCCESS, Probe, plain_socket, sasl_login, trusting, ttypes
 
 ANN, BOB, OPS = "ann-token-0123456789", "bob-token-0123456789", "ops-token-0123456789"
 
@@ -96,8 +96,10 @@ def test_i7_only_operators_administer(guarded):
 def test_i7_hiveserver2_asks_for_tokens_whatever_way_a_client_logs_in(guarded):
     """hs2#3, #7, #10, #11, #19: SASL, without SASL, over HTTP, all over TLS"""
     address, web = guarded.endpoints["hs2"], guarded.endpoints["hs2-http"]
-    with pytest.raises(AssertionError, match="(?s)3, .*Error validating the login"):
-        Probe(address, ca=guarded.ca, user="ann", password=BOB)
+    wrong = trusting(guarded.ca).wrap_socket(plain_socket(address), server_hostname="127.0.0.1")
+    code, text = sasl_login(wrong, user="ann", password=BOB)
+    assert code == 3 and "Error validating the login" in text and wrong.recv(1) == b"", "it ends with that"
+    wrong.close()
     ann = Probe(address, ca=guarded.ca, user="ann", password=ANN)
     opened = ann.open(profile="default", conf={"hive.server2.proxy.user": "bob"})
     assert opened.status.statusCode == ERROR and "proxy privilege of ann for bob" in opened.status.errorMessage
@@ -119,6 +121,9 @@ def test_i7_hiveserver2_asks_for_tokens_whatever_way_a_client_logs_in(guarded):
     bob = Probe(web, "http", ca=guarded.ca, headers=basic("bob", BOB))
     bob.session = ann.session
     assert "Invalid SessionHandle" in bob.execute("select 1").status.errorMessage
+    for_ann = Probe(web, "http", ca=guarded.ca, headers=basic("bob", BOB), path="/cliservice?doAs=ann")
+    opened = for_ann.open(profile="default")
+    assert opened.status.statusCode == ERROR and "proxy privilege of bob for ann" in opened.status.errorMessage
     operator = Probe(web, "http", ca=guarded.ca, headers=basic("ops", OPS), path="/cliservice?doAs=ann")
     assert operator.open(profile="default").status.statusCode == SUCCESS
     assert len([each for each in guarded.ask("sessions") if each["owner"] == "ann" and each["dialect"] == "hs2"]) == 2

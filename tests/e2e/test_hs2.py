@@ -5,20 +5,27 @@ import contextlib
 import gzip
 import http.client
 import io
+import math
 import struct
 import threading
+import time
 import urllib.error
 import urllib.request
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from berth_up import wait_until
 from hive_probe import ERROR, SUCCESS, Probe, plain_socket, sasl_login, ttypes
+from TCLIService import TCLIService
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
-from thrift.Thrift import TApplicationException
-from thrift.transport.TTransport import TTransportBase
+from thrift.Thrift import TApplicationException, TMessageType, TType
+from thrift.transport.TTransport import TMemoryBuffer, TTransportBase, TTransportException
 
 pytestmark = pytest.mark.usefixtures("together")
 SLOW = "select count(*) as n from range(1000000000000) where hash(id) = 7"
+# How long a question about a running operation waits, in seconds: broker.sql.poll-seconds.
+POLL = 1
 
 
 @pytest.fixture
@@ -34,13 +41,23 @@ def probe(address, user):
     made.leave()
 
 
+def basic(user):
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:x".encode()).decode()}
+
+
 def test_connections_that_say_nothing_cost_nothing(up):
-    """hs2#1"""
+    """hs2#1: each is taken, and let go; the next login is served"""
     connections = 'berth_connections{listener="hs2"}'
     before = up.metric(connections)
-    for _ in range(1000):
-        plain_socket(up.endpoints["hs2"]).close()
+    for _ in range(10):
+        held = [plain_socket(up.endpoints["hs2"]) for _ in range(100)]
+        wait_until(lambda: up.metric(connections) == before + 100, 30, "they are not taken")
+        for sock in held:
+            sock.close()
     wait_until(lambda: up.metric(connections) == before, 30, "connections stay")
+    sock = plain_socket(up.endpoints["hs2"])
+    assert sasl_login(sock) == (5, "")
+    sock.close()
 
 
 def test_logins(up):
@@ -77,10 +94,14 @@ def test_garbage_is_answered_or_closed_and_others_go_on(up, probe):
 def test_who_logs_in_is_who_it_is(up, address, user):
     """hs2#5, #7, #68: not who they would like to be; without SASL the call says it"""
     odd = f"{user} o'n\\il@b\u00e4r"
-    for login in ({"user": odd, "authzid": "root"}, {"transport": "nosasl"}):
+    logins = (({"user": odd, "authzid": "root"}, "root"), ({"transport": "nosasl"}, odd),
+              ({"transport": "http", "headers": basic(odd)}, "root"))
+    for login, named in logins:
         probe = Probe(address, **login)
-        assert probe.open(username=odd).status.statusCode == SUCCESS
+        assert probe.open(username=named).status.statusCode == SUCCESS
         assert probe.value("select 1") == 1
+        schemas = probe.GetSchemas(ttypes.TGetSchemasReq(probe.session, schemaName="default")).operationHandle
+        assert probe.rows(schemas) == [["default", "spark_catalog"]]
         assert [s["dialect"] for s in up.ask("sessions") if s["owner"] == odd and s["state"] == "active"] == ["hs2"]
         probe.close_session()
         probe.leave()
@@ -104,6 +125,59 @@ def test_old_heads_and_unknown_methods(address, user):
     probe.leave()
 
 
+class Newer(TBinaryProtocol):
+    """A client of a later version: every struct that it sends has fields that nobody knows yet."""
+
+    def writeFieldStop(self):
+        self.writeFieldBegin("", TType.STRING, 901)
+        self.writeString("new")
+        self.writeFieldBegin("", TType.LIST, 902)
+        self.writeListBegin(TType.STRUCT, 1)
+        super().writeFieldStop()
+        self.writeFieldBegin("", TType.MAP, 903)
+        self.writeMapBegin(TType.STRING, TType.I64, 1)
+        self.writeString("new")
+        self.writeI64(1)
+        super().writeFieldStop()
+
+
+def test_what_nobody_knows_is_skipped(address, user):
+    """hs2#13"""
+    probe = Probe(address, user=user)
+    probe._oprot = Newer(probe.transport)
+    assert probe.open(conf={"y": "2"}).status.statusCode == SUCCESS
+    assert probe.info(17).infoValue.stringValue == "Spark SQL"
+    operation = probe.execute("select ${y} as n", asynchronous=True, overlay={"x": "1"}).operationHandle
+    assert probe.wait(operation).operationState == 2
+    assert probe.columns(operation) == [("n", 3)] and probe.rows(operation) == [[2]]
+    tables = probe.GetTables(ttypes.TGetTablesReq(probe.session, schemaName="default", tableTypes=["VIEW"]))
+    assert tables.status.statusCode == SUCCESS
+    assert probe.cancel(operation).statusCode == SUCCESS
+    assert probe.close_operation(operation).statusCode == SUCCESS
+    assert probe.close_session().statusCode == SUCCESS
+    probe.leave()
+
+
+SESSION_CALLS = """CloseSession SetClientInfo GetInfo ExecuteStatement GetTypeInfo GetCatalogs GetSchemas GetTables
+    GetTableTypes GetColumns GetFunctions GetPrimaryKeys GetCrossReference GetDelegationToken CancelDelegationToken
+    RenewDelegationToken""".split()
+OPERATION_CALLS = "GetOperationStatus CancelOperation CloseOperation GetResultSetMetadata FetchResults".split()
+
+
+def test_what_is_missing_is_named(probe):
+    """hs2#13: a call without its handle is answered, and the connection goes on"""
+    for calls, missing in ((SESSION_CALLS, "SessionHandle"), (OPERATION_CALLS, "OperationHandle")):
+        for method in calls:
+            kind, answer = probe.raw(method)
+            status = answer[0][1]
+            assert (kind, status[1]) == (TMessageType.REPLY, ERROR), method
+            assert f"Invalid {missing}" in status[5], (method, status)
+    assert probe.raw("GetQueryId") == (TMessageType.REPLY, {0: {1: ""}}), "it has no status"
+    _, answer = probe.raw("ExecuteStatement", probe.session)
+    assert answer[0][1][1] == ERROR and "no statement" in answer[0][1][5]
+    assert probe.value("select 1") == 1
+
+
 def test_every_version_is_agreed_on(address, user):
     """hs2#14, #15, #31: columns from V6, rows before"""
     for version in (*range(11), 42_240):
@@ -125,6 +199,14 @@ def test_confs_of_a_session(address, user):
     assert probe.rows(probe.run("set spark.sql.shuffle.partitions")) == [["spark.sql.shuffle.partitions", "7"]]
     assert probe.rows(probe.run("select ${x}, ${hivevar:y}")) == [[1, 2]]
     probe.close_session()
+    ignored = {"set:hiveconf:spark.executor.memory": "3g", "kyuubi.no.such.key": "1"}
+    assert probe.open(conf=ignored).status.statusCode == SUCCESS
+    operation = probe.run("set spark.executor.memory")
+    assert probe.rows(operation)[0][1] != "3g"
+    log = [line for (line,) in probe.rows(operation, kind=1)]
+    for key in ("spark.executor.memory", "kyuubi.no.such.key"):
+        assert any("WARN" in line and key in line for line in log), log
+    probe.close_session()
     refused = [({"set:env:X": "1"}, "variable X"), ({"spark.plugins": "x"}, "spark.plugins")]
     for conf, text in refused:
         opened = probe.open(conf=conf)
@@ -142,12 +224,29 @@ def test_confs_of_a_session(address, user):
 
 
 def test_what_the_server_says_of_itself(probe):
-    """hs2#20, #51, #52"""
+    """hs2#20, #52"""
     assert [probe.info(number).infoValue.stringValue for number in (13, 17, 18)] == ["Spark SQL", "Spark SQL", "4.3.0"]
     assert probe.info(35).infoValue.lenValue == 128
-    assert probe.info(9999).status.statusCode == ERROR
-    token = probe.GetDelegationToken(ttypes.TGetDelegationTokenReq(probe.session, "a", "b"))
-    assert token.status.statusCode == ERROR and "not supported" in token.status.errorMessage
+    unknown = probe.info(9999)
+    assert unknown.status.statusCode == ERROR and unknown.infoValue.lenValue == 0
+    kind, answer = probe.raw("SetClientInfo", probe.session, {"ApplicationName": "tests"})
+    assert (kind, answer) == (TMessageType.REPLY, {0: {1: {1: SUCCESS}}})
+    operation = probe.run("select 1")
+    kind, answer = probe.raw("GetQueryId", operation)
+    assert kind == TMessageType.REPLY and uuid.UUID(answer[0][1])
+
+
+def test_what_is_not_there_is_refused_by_name(probe):
+    """hs2#51: delegation tokens with a status, uploads with an exception; the connection goes on"""
+    for answer in (
+        probe.GetDelegationToken(ttypes.TGetDelegationTokenReq(probe.session, "a", "b")),
+        probe.CancelDelegationToken(ttypes.TCancelDelegationTokenReq(probe.session, "a")),
+        probe.RenewDelegationToken(ttypes.TRenewDelegationTokenReq(probe.session, "a")),
+    ):
+        assert answer.status.statusCode == ERROR and "not supported" in answer.status.errorMessage
+    for method, values in (("UploadData", ("t", "/x", b"\x00")), ("DownloadData", ("t", "select 1", "csv"))):
+        kind, answer = probe.raw(method, probe.session, *values)
+        assert kind == TMessageType.EXCEPTION and method in answer[1]
     assert probe.value("select 1") == 1
 
 
@@ -158,16 +257,36 @@ def test_statements_at_once_and_later(probe):
     failed = probe.execute("selec 1")
     assert failed.status.statusCode == ERROR and failed.status.sqlState == "42601"
     assert "selec" in failed.status.errorMessage and failed.status.infoMessages is None
-    later = probe.execute("select sum(hash(id)) as n from range(40000000)", asynchronous=True).operationHandle
-    early = probe.fetch(later)
+    later = probe.execute("select sum(hash(id)) as n from range(1000)", asynchronous=True).operationHandle
     status = probe.wait(later)
     assert status.operationState == 2 and status.hasResultSet
     assert status.operationStarted <= status.operationCompleted
-    assert early.status.statusCode == SUCCESS or "Expected state FINISHED" in early.status.errorMessage
     assert len(probe.rows(later)) == 1
     lost = probe.execute("select raise_error('no')", asynchronous=True).operationHandle
     status = probe.wait(lost)
     assert status.operationState == 5 and "no" in status.errorMessage and status.sqlState
+
+
+def test_a_statement_that_runs(probe):
+    """hs2#23, #24, #25: one that never ends has its handle at once, is asked about, and has no rows"""
+    operation = probe.execute(SLOW, asynchronous=True).operationHandle
+    states = []
+
+    def runs():
+        states.append(probe.status(operation).operationState)
+        return states[-1] == 1
+
+    wait_until(runs, 60, f"it does not run: {states}")
+    assert set(states) <= {7, 1}, "pending, then running"
+    begun = time.monotonic()
+    for _ in range(2):
+        assert probe.status(operation).operationState == 1
+    assert time.monotonic() - begun > 1.8 * POLL, "a client without a pause of its own would ask all the time"
+    early = probe.fetch(operation)
+    assert early.status.statusCode == ERROR and "Expected state FINISHED" in early.status.errorMessage
+    assert probe.status(operation).operationState == 1
+    assert probe.close_operation(operation).statusCode == SUCCESS
+    assert probe.value("select count(*) from range(0, 1000, 1, 8)") == 1000
 
 
 def test_pages(probe):
@@ -221,6 +340,18 @@ TYPES = [
 ]
 
 
+def test_every_type_in_rows(address, user):
+    """hs2#31, #35: as clients before V6 read them; what is binary is no text there"""
+    shown = [(sql, value) for sql, number, value in TYPES if number not in (None, 9)]
+    probe = Probe(address, user=user)
+    assert probe.open(0).status.statusCode == SUCCESS
+    probe.run("set spark.sql.session.timeZone=Asia/Tokyo")
+    operation = probe.run("select " + ", ".join(f"{sql} as c{at}" for at, (sql, _) in enumerate(shown)))
+    assert probe.rows(operation) == [[value for _, value in shown]]
+    probe.close_session()
+    probe.leave()
+
+
 def test_every_type(probe):
     """hs2#31, #33, #34, #35, #36, #37"""
     shown = [each for each in TYPES if each[1] is not None]
@@ -233,6 +364,11 @@ def test_every_type(probe):
     (decimal,) = [c for c, (sql, _, _) in zip(schema.columns, shown) if "decimal" in sql]
     qualifiers = decimal.typeDesc.types[0].primitiveEntry.typeQualifiers.qualifiers
     assert {key: value.i32Value for key, value in qualifiers.items()} == {"precision": 38, "scale": 18}
+    (row,) = probe.rows(probe.run("select double('NaN'), cast('NaN' as float), double('-Infinity'), -0.0d"))
+    assert [math.isnan(value) for value in row] == [True, True, False, False]
+    assert row[2] == -math.inf and math.copysign(1, row[3]) == -1
+    named = probe.run("select 1 as `\U0001F600 gr\u00fc\u00df`, 2 as `a``b`")
+    assert probe.columns(named) == [("\U0001F600 gr\u00fc\u00df", 3), ("a`b", 3)]
 
 
 def test_nulls_at_every_edge(probe):
@@ -244,9 +380,14 @@ def test_nulls_at_every_edge(probe):
         assert [t for _, t in rows] == [None, *["x"] * (count - 1)]
 
 
-def test_large_statements(probe):
-    """hs2#38"""
+def test_large_statements(probe, address, user):
+    """hs2#38: taken, or over the limit and refused; then others go on"""
     assert probe.value(f"select length('{'x' * 10_000_000}')") == 10_000_000
+    large = Probe(address, user=user)
+    assert large.open().status.statusCode == SUCCESS
+    with pytest.raises((OSError, EOFError, TTransportException)):
+        large.execute(" " * (101 << 20))
+    large.leave()
     assert probe.value("select 1") == 1
 
 
@@ -290,15 +431,25 @@ def test_what_is_closed_is_not_there(probe):
     assert probe.close_operation(operation).statusCode == SUCCESS
     assert probe.close_operation(operation).statusCode == ERROR
     assert "Invalid OperationHandle" in probe.status(operation).status.errorMessage
+    left = probe.run("select 1")
     assert probe.close_session().statusCode == SUCCESS
-    assert "Invalid SessionHandle" in probe.execute("select 1").status.errorMessage
+    for answer in (probe.execute("select 1").status, probe.info(17).status, probe.close_session(),
+                   probe.GetCatalogs(ttypes.TGetCatalogsReq(probe.session)).status):
+        assert answer.statusCode == ERROR and "Invalid SessionHandle" in answer.errorMessage
+    schema = probe.GetResultSetMetadata(ttypes.TGetResultSetMetadataReq(left))
+    for answer in (probe.status(left).status, probe.fetch(left).status, schema.status, probe.cancel(left)):
+        assert answer.statusCode == ERROR and "Invalid OperationHandle" in answer.errorMessage
 
 
-def test_a_limit_of_time(probe):
-    """hs2#42"""
-    operation = probe.execute(SLOW, asynchronous=True, timeout=1).operationHandle
-    assert probe.wait(operation).operationState == 3, "V6 has no other word"
-    assert probe.value("select 1") == 1
+def test_a_limit_of_time(probe, address, user):
+    """hs2#42: TIMEDOUT from V9 on, CANCELED before"""
+    newest = Probe(address, user=user)
+    assert newest.open(10).status.statusCode == SUCCESS
+    for each, state in ((probe, 3), (newest, 8)):
+        operation = each.execute(SLOW, asynchronous=True, timeout=1).operationHandle
+        assert each.wait(operation).operationState == state
+        assert each.value("select 1") == 1
+    newest.leave()
 
 
 def test_sessions_end_with_their_connection_or_not(up, address, user):
@@ -309,11 +460,10 @@ def test_sessions_end_with_their_connection_or_not(up, address, user):
     assert operation
     probe.leave()
     wait_until(lambda: not [s for s in up.ask("sessions") if s["owner"] == user and s["state"] != "closed"], 60, "it stays")
-    basic = {"Authorization": "Basic " + base64.b64encode(f"{user}:x".encode()).decode()}
     for door, path in (("hs2-http", "/cliservice"), ("hs2", "/cliservice/")):
-        first = Probe(up.endpoints[door], "http", headers=basic, path=path)
+        first = Probe(up.endpoints[door], "http", headers=basic(user), path=path)
         assert first.open().status.statusCode == SUCCESS
-        second = Probe(up.endpoints[door], "http", headers=basic, path=path)
+        second = Probe(up.endpoints[door], "http", headers=basic(user), path=path)
         second.session = first.session
         assert second.value("select 1") == 1
         assert second.close_session().statusCode == SUCCESS
@@ -323,9 +473,8 @@ class Zipped(TTransportBase):
     """One call a request, as Java's clients send them: compressed, and glad of compressed answers."""
 
     def __init__(self, address, user):
-        login = base64.b64encode(f"{user}:x".encode()).decode()
         self.url, self.data = f"http://{address}/cliservice", b""
-        self.headers = {"Authorization": f"Basic {login}", "Content-Encoding": "gzip", "Accept-Encoding": "gzip"}
+        self.headers = {**basic(user), "Content-Encoding": "gzip", "Accept-Encoding": "gzip"}
         self.zipped = 0
 
     def write(self, data):
@@ -380,6 +529,24 @@ def test_two_calls_at_once_on_one_connection_are_answered_in_order(address, user
     probe.leave()
 
 
+def test_frames_are_cut_anywhere(probe):
+    """hs2#6: one call in three frames, two calls in one, and one that begins in the frame of another"""
+    def call(number):
+        buffer = TMemoryBuffer()
+        TCLIService.Client(TBinaryProtocol(buffer)).send_GetInfo(ttypes.TGetInfoReq(probe.session, number))
+        return buffer.getvalue()
+
+    def answers(*frames):
+        for frame in frames:
+            probe.transport.raw.write(struct.pack(">I", len(frame)) + frame)
+        return [probe.recv_GetInfo().infoValue.stringValue for _ in range(sum(map(len, frames)) // len(call(13)))]
+
+    name, version = call(13), call(18)
+    assert answers(name[:3], name[3:40], name[40:]) == ["Spark SQL"]
+    assert answers(name + version) == ["Spark SQL", "4.3.0"]
+    assert answers(name + version[:9], version[9:] + name) == ["Spark SQL", "4.3.0", "Spark SQL"]
+
+
 def test_a_client_that_never_closes_is_bounded(probe):
     """hs2: the oldest operation gives way"""
     first = probe.run("select 0")
@@ -388,24 +555,38 @@ def test_a_client_that_never_closes_is_bounded(probe):
     assert "Invalid OperationHandle" in probe.status(first).status.errorMessage
 
 
-def test_many_sessions_at_once(up, address, user):
-    """hs2#63: answers are never mixed up"""
-    wrong = []
+def test_threads_on_one_connection(probe):
+    """hs2#63: they run, read logs and cancel in turns, as JDBC's drivers do; no answer is somebody else's"""
+    turn = threading.Lock()
 
-    def work(number):
-        probe = Probe(address, user=user)
-        probe.open()
-        for turn in range(5):
-            if probe.value(f"select {number * 100 + turn}") != number * 100 + turn:
-                wrong.append(number)
-        probe.close_session()
-        probe.leave()
+    def call(method, *arguments, **how):
+        with turn:
+            return method(*arguments, **how)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    def begin(statement):
+        return call(probe.execute, statement, asynchronous=True).operationHandle
 
+    def settled(operation):
+        while (state := call(probe.status, operation).operationState) in (0, 7, 1):
+            own = str(uuid.UUID(bytes=operation.operationId.guid))
+            changes = [line for (line,) in call(probe.rows, operation, kind=1) if "->" in line]
+            assert all(own in line for line in changes), changes
+        return state
 
+    def run(number):
+        for turns in range(10):
+            operation = begin(f"select {number}, {turns} from range(1)")
+            assert settled(operation) == 2
+            assert call(probe.rows, operation) == [[number, turns]]
+
+    def cancel():
+        for _ in range(2):
+            operation = begin(SLOW)
+            while call(probe.status, operation).operationState != 1:
+                pass
+            assert call(probe.cancel, operation).statusCode == SUCCESS
+            assert settled(operation) == 3
+
+    with ThreadPoolExecutor() as threads:
+        for done in [threads.submit(cancel), *(threads.submit(run, number) for number in range(3))]:
+            done.result()

@@ -1,9 +1,8 @@
 """Unmodified clients of HiveServer2: PyHive with SQLAlchemy, impyla, and beeline from PySpark's own jars."""
 
-import os
-import subprocess
 from pathlib import Path
 
+import beeline
 import pyspark
 import pytest
 import sqlalchemy
@@ -12,7 +11,7 @@ from impala import dbapi as impala
 from pyhive import exc, hive
 
 pytestmark = pytest.mark.usefixtures("together")
-JARS = Path(pyspark.__file__).parent / "jars"
+JARS = f"{Path(pyspark.__file__).parent}/jars/*"
 
 
 @pytest.fixture
@@ -93,11 +92,17 @@ def test_impyla(port, user):
     connection.close()
 
 
-def beeline(url, *statements):
-    script = [part for statement in statements for part in ("-e", statement)]
-    command = ["java", "-cp", f"{JARS}/*", "org.apache.hive.beeline.BeeLine", "-u", url, "-n", "bob", *script]
-    done = subprocess.run(command, capture_output=True, timeout=240, text=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
-    return done.stdout, done.stderr
+def test_impyla_leaves_nothing(up, port, user):
+    """hs2#58: cursors that are opened and closed a hundred times"""
+    connections = 'berth_connections{listener="hs2"}'
+    before = up.metric(connections)
+    connection = impala.connect("127.0.0.1", port, auth_mechanism="PLAIN", user=user, password="x")
+    for _ in range(100):
+        connection.cursor(configuration={"berth.profile": "together"}).close()
+    states = [session["state"] for session in up.ask("sessions") if session["owner"] == user]
+    assert states == ["closed"] * 100
+    connection.close()
+    wait_until(lambda: up.metric(connections) <= before, 30, "a connection stays")
 
 
 @pytest.mark.parametrize("form", ["hs2 {}", "hs2-http {};transportMode=http;httpPath=cliservice", "hs2 {};auth=noSasl"])
@@ -105,9 +110,16 @@ def test_beeline(up, form):
     """hs2#54: binary, over HTTP and without SASL: the banner, scripts, metadata, an error"""
     door, rest = form.split(" ", 1)
     url = f"jdbc:hive2://{up.endpoints[door]}/" + rest.format("default") + "?berth.profile=together#five=5"
-    out, err = beeline(url, "create temporary view w as select 1 as a, 'b;c' as t; select * from w; select ${five} + 1 as six",
-                       "!columns w", "!tables", "select nonsense from w")
+    script = "create temporary view w as select 1 as a, 'b;c' as t; select * from w; select ${five} + 1 as six"
+    out, err = beeline.run(JARS, url, "bob", script, "!columns w", "!tables", "select nonsense from w")
     assert "Connected to: Spark SQL (version 4.3.0)" in err and "Exception in" not in err
     for text in ("| 1  | b;c  |", "| 6    |", "ORDINAL_POSITION", "TABLE_SCHEM"):
         assert text in out, (text, out, err)
     assert "UNRESOLVED_COLUMN" in err and "IndexOutOfBounds" not in err
+
+
+def test_beeline_is_interrupted_and_quits(up, user, tmp_path):
+    """hs2#54: Ctrl-C cancels the statement and nothing else; `!quit` closes the session"""
+    url = f"jdbc:hive2://{up.endpoints['hs2']}/default?berth.profile=together"
+    beeline.interrupted(JARS, url, user, tmp_path / "said")
+    assert [session["state"] for session in up.ask("sessions") if session["owner"] == user] == ["closed"]

@@ -6,23 +6,32 @@ import pytest
 from hive_probe import SUCCESS, Probe, ttypes
 
 pytestmark = pytest.mark.usefixtures("together")
-# Names and type numbers of section 7 of the spec.
-TEXT, INT, SHORT, TINY, BOOL = 7, 3, 2, 1, 0
+# Names and types of section 7 of the spec, in its order: text unless it is said. Hive spells KEQ_SEQ so.
+NUMBERS = {"s": 7, "i": 3, "h": 2, "y": 1, "b": 0}
 SHAPES = {
-    "GetCatalogs": [("TABLE_CAT", TEXT)],
-    "GetSchemas": [("TABLE_SCHEM", TEXT), ("TABLE_CATALOG", TEXT)],
-    "GetTables": [(name, TEXT) for name in (
-        "TABLE_CAT TABLE_SCHEM TABLE_NAME TABLE_TYPE REMARKS TYPE_CAT TYPE_SCHEM TYPE_NAME SELF_REFERENCING_COL_NAME "
-        "REF_GENERATION").split()],
-    "GetTableTypes": [("TABLE_TYPE", TEXT)],
-    "GetFunctions": [("FUNCTION_CAT", TEXT), ("FUNCTION_SCHEM", TEXT), ("FUNCTION_NAME", TEXT), ("REMARKS", TEXT),
-                     ("FUNCTION_TYPE", INT), ("SPECIFIC_NAME", TEXT)],
-    "GetPrimaryKeys": [("TABLE_CAT", TEXT), ("TABLE_SCHEM", TEXT), ("TABLE_NAME", TEXT), ("COLUMN_NAME", TEXT),
-                       ("KEQ_SEQ", INT), ("PK_NAME", TEXT)],
+    "GetCatalogs": "TABLE_CAT",
+    "GetSchemas": "TABLE_SCHEM TABLE_CATALOG",
+    "GetTables": """TABLE_CAT TABLE_SCHEM TABLE_NAME TABLE_TYPE REMARKS TYPE_CAT TYPE_SCHEM TYPE_NAME
+        SELF_REFERENCING_COL_NAME REF_GENERATION""",
+    "GetTableTypes": "TABLE_TYPE",
+    "GetColumns": """TABLE_CAT TABLE_SCHEM TABLE_NAME COLUMN_NAME DATA_TYPE:i TYPE_NAME COLUMN_SIZE:i BUFFER_LENGTH:y
+        DECIMAL_DIGITS:i NUM_PREC_RADIX:i NULLABLE:i REMARKS COLUMN_DEF SQL_DATA_TYPE:i SQL_DATETIME_SUB:i
+        CHAR_OCTET_LENGTH:i ORDINAL_POSITION:i IS_NULLABLE SCOPE_CATALOG SCOPE_SCHEMA SCOPE_TABLE SOURCE_DATA_TYPE:h
+        IS_AUTO_INCREMENT""",
+    "GetFunctions": "FUNCTION_CAT FUNCTION_SCHEM FUNCTION_NAME REMARKS FUNCTION_TYPE:i SPECIFIC_NAME",
+    "GetTypeInfo": """TYPE_NAME DATA_TYPE:i PRECISION:i LITERAL_PREFIX LITERAL_SUFFIX CREATE_PARAMS NULLABLE:h
+        CASE_SENSITIVE:b SEARCHABLE:h UNSIGNED_ATTRIBUTE:b FIXED_PREC_SCALE:b AUTO_INCREMENT:b LOCAL_TYPE_NAME
+        MINIMUM_SCALE:h MAXIMUM_SCALE:h SQL_DATA_TYPE:i SQL_DATETIME_SUB:i NUM_PREC_RADIX:i""",
+    "GetPrimaryKeys": "TABLE_CAT TABLE_SCHEM TABLE_NAME COLUMN_NAME KEQ_SEQ:i PK_NAME",
+    "GetCrossReference": """PKTABLE_CAT PKTABLE_SCHEM PKTABLE_NAME PKCOLUMN_NAME FKTABLE_CAT FKTABLE_SCHEM FKTABLE_NAME
+        FKCOLUMN_NAME KEQ_SEQ:i UPDATE_RULE:i DELETE_RULE:i FK_NAME PK_NAME DEFERRABILITY:i""",
 }
-COLUMN_TYPES = {"BUFFER_LENGTH": TINY, "SOURCE_DATA_TYPE": SHORT}
-COLUMN_INTS = ("DATA_TYPE COLUMN_SIZE DECIMAL_DIGITS NUM_PREC_RADIX NULLABLE SQL_DATA_TYPE SQL_DATETIME_SUB "
-               "CHAR_OCTET_LENGTH ORDINAL_POSITION").split()
+
+
+def shape(words):
+    """Name and type number of each column."""
+    named = [(*word.split(":"), "s")[:2] for word in words.split()]
+    return [(name, NUMBERS[letter]) for name, letter in named]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +49,9 @@ def database(probe):
     for statement in (
         f"create database {name}",
         f"create table {name}.a_b (id bigint comment 'key', d decimal(10,2), t string, ts timestamp, arr array<int>, "
-        f"m map<string,int>, s struct<x:int,y:date>, f float, b boolean, c varchar(9)) using parquet comment 'of all'",
+        f"m map<string,int>, s struct<x:int,y:date>, f float, b boolean, c varchar(9), ti tinyint, si smallint, "
+        f"i int, dbl double, bin binary, day date, ntz timestamp_ntz, ch char(3), big decimal(38,0), "
+        f"ym interval year to month, dt interval day to second) using parquet comment 'of all'",
         f"create table {name}.axb (one int not null) using parquet",
         f"create view {name}.seen as select 1 as one",
         "create or replace temporary view own_view as select 1 as mine",
@@ -63,15 +74,13 @@ def rows(probe, call, **fields):
 
 def test_every_answer_has_its_columns(probe, database):
     """hs2#45, #50"""
-    for call, shape in SHAPES.items():
-        fields = {"functionName": "abs"} if call == "GetFunctions" else {}
-        if call == "GetTables":
-            fields = {"schemaName": database}
-        assert probe.columns(asked(probe, call, **fields)) == shape, call
-    columns = probe.columns(asked(probe, "GetColumns", schemaName=database, tableName="axb"))
-    assert len(columns) == 23
-    for name, number in columns:
-        assert number == COLUMN_TYPES.get(name, INT if name in COLUMN_INTS else TEXT), name
+    few = {
+        "GetFunctions": {"functionName": "abs"},
+        "GetTables": {"schemaName": database},
+        "GetColumns": {"schemaName": database, "tableName": "axb"},
+    }
+    for call, words in SHAPES.items():
+        assert probe.columns(asked(probe, call, **few.get(call, {}))) == shape(words), call
     assert rows(probe, "GetPrimaryKeys", tableName="axb") == []
     assert rows(probe, "GetCrossReference") == []
 
@@ -109,11 +118,32 @@ def test_columns_of_every_type(probe, database):
         ("f", 6, "FLOAT", 4, 7, 10, 1, ""),
         ("b", 16, "BOOLEAN", 1, 0, None, 1, ""),
         ("c", 12, "STRING", None, None, None, 1, ""),
+        ("ti", -6, "TINYINT", 1, 0, 10, 1, ""),
+        ("si", 5, "SMALLINT", 2, 0, 10, 1, ""),
+        ("i", 4, "INT", 4, 0, 10, 1, ""),
+        ("dbl", 8, "DOUBLE", 8, 15, 10, 1, ""),
+        ("bin", -2, "BINARY", None, None, None, 1, ""),
+        ("day", 91, "DATE", 4, None, None, 1, ""),
+        ("ntz", 93, "TIMESTAMP_NTZ", 8, 6, None, 1, ""),
+        ("ch", 12, "STRING", None, None, None, 1, ""),
+        ("big", 3, "DECIMAL(38,0)", 38, 0, 10, 1, ""),
+        ("ym", 1111, "INTERVAL YEAR TO MONTH", 4, None, None, 1, ""),
+        ("dt", 1111, "INTERVAL DAY TO SECOND", 8, None, None, 1, ""),
     ]
-    assert [row[16] for row in found] == list(range(1, 11))
+    assert [row[16] for row in found] == list(range(1, len(picked) + 1))
+    assert {(row[17], row[22]) for row in found} == {("YES", "NO")}
     (one,) = rows(probe, "GetColumns", schemaName=database, tableName="seen", columnName="o%")
     assert one[3] == "one"
+    (never_null,) = rows(probe, "GetColumns", schemaName=database, tableName="axb")
+    assert (never_null[3], never_null[10]) == ("one", 0)
     assert [row[3] for row in rows(probe, "GetColumns", schemaName=database, tableName="own\\_view")] == ["mine"]
+
+
+TYPE_INFO = [
+    ("VOID", 0, None), ("BOOLEAN", 16, None), ("TINYINT", -6, 3), ("SMALLINT", 5, 5), ("INTEGER", 4, 10),
+    ("BIGINT", -5, 19), ("FLOAT", 6, 7), ("DOUBLE", 8, 15), ("STRING", 12, None), ("BINARY", -2, None),
+    ("DECIMAL", 3, 38), ("DATE", 91, None), ("TIMESTAMP", 93, None), ("ARRAY", 2003, None), ("MAP", 2000, None),
+    ("STRUCT", 2002, None), ("INTERVAL", 1111, None)]
 
 
 def test_functions_and_types(probe):
@@ -121,7 +151,12 @@ def test_functions_and_types(probe):
     found = rows(probe, "GetFunctions", schemaName="default", functionName="abs")
     assert [row[2] for row in found] == ["abs"] and found[0][5].endswith("Abs")
     types = rows(probe, "GetTypeInfo")
-    assert len(types) == 17 and types[4][:3] == ["INTEGER", 4, 10]
+    assert [tuple(row[:3]) for row in types] == TYPE_INFO
+    for row in types:
+        number, is_number = row[1], row[1] in (-6, -5, 3, 4, 5, 6, 8)
+        # Nullable, case-sensitive, searchable, unsigned; scales; radix.
+        assert row[6:10] == [1, row[0] == "STRING", 0 if number >= 1111 else 3, not is_number], row
+        assert row[13:15] == [0, 0] and row[17] == (10 if is_number else None), row
     assert [row[0] for row in rows(probe, "GetTableTypes")] == ["TABLE", "VIEW"]
 
 

@@ -5,8 +5,10 @@ import subprocess
 import uuid
 from pathlib import Path
 
+import beeline
+import pyspark
 import pytest
-from berth_up import Up
+from berth_up import Up, wait_until
 from conftest import second_catalog
 from foreign import PROFILE, SAID, outlive_their_driver
 from hive_probe import SUCCESS, Probe
@@ -78,10 +80,11 @@ def java(which, classes=None):
     return ["java", "-Xmx256m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp", ":".join(path)]
 
 
-def say(commands):
+def say(commands, meanwhile=lambda: None):
     """What each of the programs says, all running at once: lines by their head."""
     running = {name: subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for name, command in commands.items()}
     try:
+        meanwhile()
         said = {name: process.communicate(timeout=300)[0] for name, process in running.items()}
     finally:
         for process in running.values():
@@ -117,7 +120,9 @@ TYPES = [
     "float 6 1.2", "double 8 -Infinity", "decimal38,18 3 1.500000000000000000", "string 12 \u00fc\U0001f600", "string 12 c",
     "binary -2 00ff", "date 91 1582-10-04", "timestamp 93 2020-02-29 12:34:56.78", "timestamp 93 2020-01-01 00:00:00.0",
     "interval_year_month 1111 1-2", "interval_day_time 1111 1 02:03:04.000000000", "array 2003 [1,null]",
-    'map 2000 {"k":1}', 'struct 2002 {"a":"b"}', "void 0 null"]
+    'map 2000 {"k":1}', 'struct 2002 {"a":"b"}', "void 0 null", "double 8 NaN", "float 6 Infinity",
+    "decimal5,2 3 -0.05", "date 91 0001-01-01", "binary -2 ", "binary -2 null",
+    'array 2003 [{"d":2000-02-29,"m":{"k":1.5}}]', "tinyint -6 -1", "string 12 "]
 USED = {
     "types": " | ".join(TYPES),
     "nulls": str(1 + 8 + 65),
@@ -204,3 +209,32 @@ def test_what_a_database_tool_asks(crawled, driver):
     others = {question: answer for question, answer in said.items() if question not in CRAWLED}
     failed = [answer for answer in others.values() if "Exception" in answer]
     assert all(answer == "SQLFeatureNotSupportedException null Method not supported" for answer in failed), others
+
+
+def test_beeline_of_hive_3(berth, calm, tmp_path):
+    """hs2#54: its banner, Ctrl-C, metadata and `!quit`; what it needs besides its driver is among Spark's jars"""
+    mine = [JARS / "hive-beeline-3.1.3.jar", JARS / DRIVERS["hive-3.1.3"]]
+    class_path = ":".join(map(str, [*mine, f"{Path(pyspark.__file__).parent}/jars/*"]))
+    where = f"jdbc:hive2://{berth.endpoints['hs2']}/default?berth.profile={CALM}"
+    said = beeline.interrupted(class_path, where, f"u{uuid.uuid4().hex[:8]}", tmp_path / "said")
+    assert "Connected to: Spark SQL (version 4.3.0)" in said and "Beeline version 3.1.3" in said
+
+
+def test_a_broker_that_dies_is_a_connection_that_broke(classes, tmp_path):
+    """hs2#65: for each driver whose statement it had; no driver of Spark's is needed to wait for one"""
+    sets = ("agent.driver-slots=0", "agent.catalog=none")
+    berth = Up(tmp_path / "dies", "--warm", "0", *(part for each in sets for part in ("--set", each)))
+
+    def die():
+        begun = 'berth_requests_total{dialect="hs2",rpc="ExecuteStatement",outcome="ok"}'
+        try:
+            wait_until(lambda: berth.metric(begun) == len(BOTH), 240, "they do not begin")
+        finally:
+            berth.process.kill()
+            berth.process.wait()
+
+    def command(which):
+        return [*java(which, classes), "berth.HiveClient", url(berth, which, "default"), "select 1"]
+
+    said = say({which: command(which) for which in BOTH}, meanwhile=die)
+    assert [which for which in BOTH if " 08S01 " not in said[which]["ended"]] == [], said

@@ -10,10 +10,14 @@ import java.sql.Statement;
 import java.sql.Timestamp;
 import java.sql.Types;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.StringJoiner;
 
-/** What applications do with a JDBC driver of Hive or Kyuubi. Says what comes of each as `name: what`. */
+/**
+ * What applications do with a JDBC driver of Hive or Kyuubi. Says what comes of each as `name: what`. A second argument
+ * is a statement that does not end: then that is all that is done.
+ */
 public class HiveClient {
     static final String SLOW = "select count(*) from range(0, 1000000000000, 1, 1) where hash(id) = 7";
 
@@ -23,6 +27,11 @@ public class HiveClient {
     }
 
     public static void main(String[] arguments) throws Exception {
+        if (arguments.length > 1) {
+            // It is not closed: whom it was opened at may be gone.
+            say("ended", DriverManager.getConnection(arguments[0]), c -> only(c, arguments[1]));
+            System.exit(0);
+        }
         try (Connection connection = DriverManager.getConnection(arguments[0])) {
             say("types", connection, HiveClient::types);
             say("nulls", connection, HiveClient::nulls);
@@ -65,7 +74,9 @@ public class HiveClient {
         String query = "select true, cast(-128 as tinyint), cast(32767 as smallint), -2147483648, 9223372036854775807,"
             + " cast(1.2 as float), double('-Infinity'), cast(1.50 as decimal(38,18)), '\u00fc\ud83d\ude00', cast('c' as char(3)),"
             + " cast(X'00ff' as binary), date'1582-10-04', timestamp'2020-02-29 12:34:56.78', timestamp_ntz'2020-01-01 00:00:00',"
-            + " interval '1-2' year to month, interval '1 02:03:04' day to second, array(1, null), map('k', 1), named_struct('a', 'b'), null";
+            + " interval '1-2' year to month, interval '1 02:03:04' day to second, array(1, null), map('k', 1), named_struct('a', 'b'), null,"
+            + " double('NaN'), cast('Infinity' as float), cast(-0.05 as decimal(5,2)), date'0001-01-01', X'', cast(null as binary),"
+            + " array(named_struct('d', date'2000-02-29', 'm', map('k', 1.5d))), cast('-1' as tinyint), ''";
         StringJoiner found = new StringJoiner(" | ");
         try (Statement statement = connection.createStatement(); ResultSet rows = statement.executeQuery(query)) {
             ResultSetMetaData about = rows.getMetaData();
@@ -232,10 +243,20 @@ public class HiveClient {
         return connection.getClientInfo("ApplicationName") + " " + connection.getAutoCommit() + " " + connection.isReadOnly();
     }
 
-    /** Statements of several threads on one connection. */
+    /** Statements of several threads on one connection, whose log one more reads, and one of which another cancels. */
     static String threads(Connection connection) throws Exception {
         List<Thread> threads = new ArrayList<>();
-        List<String> wrong = new ArrayList<>();
+        List<String> wrong = Collections.synchronizedList(new ArrayList<>());
+        threads.add(new Thread(() -> {
+            try {
+                String canceled = cancel(connection);
+                if (!canceled.equals("01000 2")) {
+                    wrong.add("the canceled one: " + canceled);
+                }
+            } catch (Throwable error) {
+                wrong.add(error.toString());
+            }
+        }));
         for (int each = 0; each < 4; each++) {
             int number = each;
             threads.add(new Thread(() -> {
@@ -246,7 +267,7 @@ public class HiveClient {
                             wrong.add(number + " became " + found);
                         }
                     }
-                } catch (SQLException error) {
+                } catch (Throwable error) {
                     wrong.add(error.toString());
                 }
             }));
