@@ -1,19 +1,15 @@
 """Livy's REST surface on real drivers: what ends sessions, what is told of them, who may use them."""
 
-import base64
-import http.client
-import http.server
 import json
 import socket
-import threading
 import time
 import urllib.error
 import urllib.request
-from types import SimpleNamespace
 
 import pytest
 from berth_up import wait_until
-from livy_client import LivySession
+from held_file import held_file
+from livy_client import Caller, LivySession
 
 
 @pytest.fixture
@@ -27,47 +23,8 @@ def livy(up):
 @pytest.fixture
 def held():
     """A file on the web that drivers start with: none of them starts while it is held back."""
-    file = SimpleNamespace(may_go=threading.Event(), asked=threading.Event())
-
-    class Answer(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            file.asked.set()
-            file.may_go.wait()
-            self.send_response(200)
-            self.send_header("Content-Length", "5")
-            self.end_headers()
-            self.wfile.write(b"hello")
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    server.handle_error = lambda *_: None  # Drivers end while they wait for it.
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    file.url = f"http://127.0.0.1:{server.server_port}/held.txt"
-    yield file
-    file.may_go.set()
-    server.shutdown()
-    server.server_close()
-
-
-class Caller:
-    """One user's calls: status, headers and body, errors included."""
-
-    def __init__(self, up, user=None, **headers):
-        self.address, self.headers = up.endpoints["livy"], headers
-        if user:
-            self.headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:x".encode()).decode()
-
-    def __call__(self, method, path, body=None, **headers):
-        connection = http.client.HTTPConnection(self.address, timeout=60)
-        data = None if body is None else json.dumps(body)
-        connection.request(method, path, data, {**self.headers, **headers})
-        answer = connection.getresponse()
-        text = answer.read()
-        connection.close()
-        is_json = answer.headers.get_content_type() == "application/json"
-        return answer.status, answer.headers, json.loads(text) if is_json and text else text.decode()
+    with held_file() as file:
+        yield file
 
 
 def is_listed(call, number):
