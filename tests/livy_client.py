@@ -8,8 +8,9 @@ import urllib.request
 from berth_up import wait_until
 
 # The words that clients know; some raise at another one.
-STATES = frozenset(("not_started", "starting", "recovering", "idle", "busy", "running", "shutting_down", "error", "dead",
-                    "killed", "success"))
+STATES = frozenset((
+    "not_started", "starting", "recovering", "idle", "busy", "running", "shutting_down", "error", "dead", "killed",
+    "success"))
 
 
 class LivySession:
