@@ -12,8 +12,11 @@ import threading
 
 from airflow.providers.apache.livy.operators.livy import LivyOperator
 from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.sdk.execution_time.timeout import timeout
 
 POLL_SECONDS = 1
+PATIENCE_SECONDS = 5
 
 
 class Instance:
@@ -60,6 +63,16 @@ def execute(operator, context):
         return deferred(operator, context, waits)
 
 
+def execute_in_time(operator, context):
+    """What a worker does with a task that has a limit and polls by itself."""
+    try:
+        with timeout(PATIENCE_SECONDS):
+            return operator.execute(context)
+    except AirflowTaskTimeout as late:
+        operator.on_kill()
+        raise TimeoutError("timed out") from late
+
+
 def killed_when_asked(operator):
     """Kills the task when a line comes, as a worker that is told to stop."""
 
@@ -71,17 +84,18 @@ def killed_when_asked(operator):
 
 
 def main(how, file, *arguments):
-    timeout = datetime.timedelta(seconds=5) if how == "timeout" else None
+    limit = datetime.timedelta(seconds=PATIENCE_SECONDS) if how.endswith("timeout") else None
     operator = LivyOperator(
         task_id="batch", file=file, args=list(arguments), name=None, polling_interval=POLL_SECONDS,
         executor_cores="1", num_executors="1", conf={"spark.sql.shuffle.partitions": 3},
-        deferrable=how in ("deferrable", "timeout"), execution_timeout=timeout)
+        deferrable=how.startswith("deferrable"), execution_timeout=limit)
     instance, state = Instance(), State()
     context = {"ti": instance, "task_state_store": state}
     if how == "kill":
         killed_when_asked(operator)
+    run = execute_in_time if how == "sync-timeout" else execute
     try:
-        batch, outcome = execute(operator, context), "done"
+        batch, outcome = run(operator, context), "done"
     except Exception as error:
         batch, outcome = operator._batch_id, f"{type(error).__name__}: {error}"
     print(json.dumps({"outcome": outcome, "batch": batch, "pushed": instance.pushed, "state": state.values}))

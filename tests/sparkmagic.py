@@ -7,6 +7,8 @@ from pathlib import Path
 
 PYTHON = Path(os.environ["BERTH_PYTHON"]).parents[2] / "venv-sparkmagic/bin/python"
 HERE = Path(__file__).parent
+# After so long without a call its sessions end.
+HEARTBEAT_SECONDS = 10
 
 
 class Run:
@@ -24,7 +26,7 @@ class Run:
         # Its widget for tables asks its page for something, which there is none to answer.
         settings = {"livy_session_startup_timeout_seconds": 240, "use_auto_viz": False}
         # To end a session it waits for its next heartbeat, half a minute by default.
-        settings["heartbeat_refresh_seconds"] = 2
+        settings |= {"heartbeat_refresh_seconds": 2, "livy_server_heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
         settings |= {f"kernel_{language}_credentials": endpoint for language in ("python", "scala")}
         (directory / "config.json").write_text(json.dumps(settings))
         environment = {**os.environ, **environment, "JUPYTER_PATH": str(directory), "SPARKMAGIC_CONF_DIR": str(directory)}

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from airflow_task import Task
 from berth_up import wait_until
 from livy_batch import Held, LivyBatch, marked, refusal
 
@@ -57,6 +58,24 @@ def test_i2_a_batch_outlives_its_broker(cluster, submit, held):
     cluster.brokers[1].start().wait_for("is up")
     assert batch.seen <= {"starting", "running", "success"}
     assert held.runs() == 2
+
+
+@pytest.mark.parametrize("how, broker", [("sync", 0), ("deferrable", 1)])
+def test_i2_airflow_does_not_notice_that_a_broker_is_killed(cluster, held, tmp_path, how, broker):
+    """livy#113, #118, #122: while it polls; its next call goes to the other one"""
+    wait_up(cluster)
+    task = Task(cluster.livy.address, tmp_path, how, held.file, held.directory)
+    try:
+        held.wait_for_run()
+        cluster.brokers[broker].kill()
+        held.go()
+        result, said = task.result()
+        assert (result["outcome"], held.runs()) == ("done", 1), said
+        assert "sum 45" in said
+    finally:
+        task.process.kill()
+        task.process.wait()
+        cluster.brokers[broker].start().wait_for("is up")
 
 
 def test_i2_a_batch_outlives_its_agent(cluster, submit, held):

@@ -1,33 +1,12 @@
 """Airflow's own Livy provider against batches. Case: livy#122."""
 
-import json
 import os
 import signal
-import subprocess
-from pathlib import Path
 
 import pytest
+from airflow_task import Task
 from berth_up import wait_until
 from livy_batch import Held, marked, refusal
-
-SCRIPT = Path(__file__).parents[1] / "airflow_livy.py"
-
-
-class Task:
-    """A task of Airflow in a process of its own."""
-
-    def __init__(self, up, home, how, file, *arguments):
-        self.url = f"http://{up.endpoints['livy']}"
-        env = {**os.environ, "AIRFLOW_HOME": str(home), "AIRFLOW_CONN_LIVY_DEFAULT": self.url}
-        command = [os.environ["BERTH_AIRFLOW"], str(SCRIPT), how, str(file), *map(str, arguments)]
-        self.process = subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT)
-
-    def result(self, seconds=240):
-        """What the task came to, and all that it logged."""
-        said, _ = self.process.communicate(timeout=seconds)
-        assert self.process.returncode == 0, said
-        return json.loads(said.strip().splitlines()[-1]), said
 
 
 @pytest.fixture
@@ -35,7 +14,7 @@ def task(up, tmp_path):
     made = []
 
     def task(how, file, *arguments):
-        made.append(Task(up, tmp_path / "airflow", how, file, *arguments))
+        made.append(Task(up.endpoints["livy"], tmp_path / "airflow", how, file, *arguments))
         return made[-1]
 
     yield task
@@ -90,9 +69,10 @@ def test_i3_a_task_is_told_of_a_batch_that_is_lost_while_it_polls(up, task, held
     assert held.runs() == 1
 
 
-def test_a_deferred_task_that_times_out_deletes_its_batch(up, task, held):
+@pytest.mark.parametrize("how", ["sync-timeout", "deferrable-timeout"])
+def test_a_task_that_times_out_deletes_its_batch(task, held, how):
     """livy#122"""
-    running = task("timeout", held.file, held.directory)
+    running = task(how, held.file, held.directory)
     result, _ = running.result()
     assert "timed out" in result["outcome"]
     assert refusal("GET", f"{running.url}/batches/{result['batch']}")[0] == 404

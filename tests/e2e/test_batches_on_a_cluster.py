@@ -2,11 +2,14 @@
 
 import json
 import os
+import urllib.error
+import urllib.request
 
 import pyspark
 import pytest
 from berth_up import Up, wait_until
 from livy_batch import Held, LivyBatch, call, marked
+from livy_client import LivySession
 from processes import Process
 
 HOME = os.path.dirname(pyspark.__file__)
@@ -24,6 +27,8 @@ def master(tmp_path):
     master.url = master.wait_for(r"Starting Spark master at (spark://\S+)").group(1)
     worker = spark_process("worker.Worker", tmp_path, "--cores", "2", "--memory", "2g", "-d", str(tmp_path), master.url)
     worker.wait_for("Successfully registered with master")
+    port = master.wait_for(r"Successfully started service 'MasterUI' on port (\d+)").group(1)
+    master.page = f"http://127.0.0.1:{port}"
     yield master
     worker.kill()
     master.kill()
@@ -42,7 +47,7 @@ def berth(master, tmp_path):
 
 
 def test_a_batch_runs_on_its_profile_s_cluster_and_leaves_it(berth, master):
-    """livy#43, #92, #94"""
+    """livy#94"""
     held = Held(berth.jobs)
     request = {"args": [str(held.directory)], "executorMemory": "512m", "conf": {"spark.berth.profile": "away"}}
     batch = LivyBatch(berth.endpoints["livy"], held.file, **request)
@@ -51,7 +56,26 @@ def test_a_batch_runs_on_its_profile_s_cluster_and_leaves_it(berth, master):
     driver = berth.session(client_id=f"batch-{batch.id}")["driver"]
     assert call("DELETE", batch.url) == {"msg": "deleted"}
     assert not marked(driver)
-    wait_until(lambda: "Removing app" in master.said(), 30, "the cluster keeps the application")
+    wait_until(lambda: states(master), 30, "the cluster keeps the application")
     held.go()
     done = LivyBatch(berth.endpoints["livy"], held.file, **request).wait("success")
     assert "sum 45" in done.log()
+
+
+def states(master):
+    """How the applications that the cluster is rid of ended there."""
+    with urllib.request.urlopen(f"{master.page}/json/", timeout=10) as answer:
+        return [app["state"] for app in json.load(answer)["completedapps"]]
+
+
+def test_the_application_of_a_deleted_session_is_finished(berth, master):
+    """livy#43: and not killed, as the cluster counts it: Berth ends its driver, and asks nobody to kill it"""
+    session = LivySession(berth.endpoints["livy"], conf={"spark.berth.profile": "away"}).wait_idle()
+    assert session.run("spark.range(10).count()") == "10"
+    assert states(master) == []
+    assert session.call("DELETE", f"/{session.id}") == {"msg": "deleted"}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        session.state()
+    assert refused.value.code == 404
+    wait_until(lambda: states(master), 30, "the cluster keeps the application")
+    assert states(master) == ["FINISHED"]

@@ -127,7 +127,7 @@ def test_code_has_a_place_for_its_files_that_goes_with_the_driver(up, temporary)
 
 
 def test_a_batch_has_one_too(up, temporary, jobs):
-    """livy#40: its driver, and the application's own files."""
+    """Its driver, and the application's own files."""
     place = jobs / "place"
     held = Held(jobs)
     held.file.write_text(f"import tempfile\nopen({str(place)!r}, 'w').write(tempfile.mkdtemp())\n" + held.file.read_text())

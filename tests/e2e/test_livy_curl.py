@@ -54,7 +54,7 @@ class Answer:
 
 
 def test_pi_as_every_tutorial_has_it(up, curl):
-    """livy#3, #5, #55: the session of `{'kind': 'pyspark'}`, a sum, and pi"""
+    """livy#3, #5, #55: the session of `{'kind': 'pyspark'}`, a sum, and pi; its driver is killed between two calls"""
     up.wait_warm()
     made = curl("/sessions", "-X", "POST", *JSON, data=json.dumps({"kind": "pyspark"}))
     session = made.json()["id"]
@@ -65,8 +65,16 @@ def test_pi_as_every_tutorial_has_it(up, curl):
         asked = curl(f"{path}/statements", *JSON, "-X", "POST", data=json.dumps({"code": code}))
         statement = f"{path}/statements/{number}"
         assert (asked.status, asked.headers["location"]) == (201, statement)
+        assert set(asked.json()) == {"id", "code", "state", "output", "progress", "started", "completed"}
+        assert (asked.json()["id"], asked.json()["code"]) == (number, code)
         ended = wait_until(lambda: is_available(curl(statement)), 120, "the statement does not end")
         assert re.search(expected, ended["output"]["data"]["text/plain"]), ended
+    up.wait_warm()
+    up.kill_driver(dialect="livy", client_id=str(session))
+    asked = curl(f"{path}/statements", *JSON, "-X", "POST", data=json.dumps({"code": "NUM_SAMPLES"}))
+    ended = wait_until(lambda: is_available(curl(f"{path}/statements/2")), 120, "the statement does not end")
+    assert (asked.status, ended["output"]["data"]["text/plain"]) == (201, "100000")
+    assert is_available(curl(f"{path}/statements/0"))["output"]["data"]["text/plain"] == "2"
     shown = curl(path, "-X", "DELETE")
     assert (shown.status, shown.json()) == (200, {"msg": "deleted"})
     assert shown.headers["content-type"].replace(" ", "") == "application/json;charset=utf-8"

@@ -6,6 +6,8 @@ import pytest
 from berth_up import wait_until
 from livy_client import LivySession
 
+TABLE = "application/vnd.livy.table.v1+json"
+
 
 @pytest.fixture
 def started(up):
@@ -38,9 +40,16 @@ def shown(livy, statement):
 
 
 def test_scala_is_there_and_comes_back_with_its_state(up, started, tmp_path):
-    """livy#56, #63, #64, #65, #82"""
+    """livy#56, #63, #64, #65, #80, #82"""
     livy = started(kind="scala")
     assert livy.call("GET", f"/{livy.id}")["kind"] == "spark"
+    assert livy.output(livy.submit("1+1")) == {
+        "status": "ok", "execution_count": 0, "data": {"text/plain": "res0: Int = 2\n"}}
+    assert livy.run('val str = "a"') == "str: String = a\n"
+    asked = lambda code: livy.call("POST", f"/{livy.id}/completion", {  # noqa: E731
+        "code": code, "kind": "spark", "cursor": len(code)})["candidates"]
+    assert any("compare" in each for each in asked("str."))
+    assert asked("nothere.") == []
     assert livy.output(livy.submit("spark"))["status"] == "ok"
     assert livy.run("val x = 20\ndef twice(n: Int) = 2 * n") == "x: Int = 20\ndef twice(n: Int): Int\n"
     livy.run('case class Part(n: Int)\nSeq(Part(1), Part(2)).toDS.createOrReplaceTempView("parts")')
@@ -76,7 +85,7 @@ def test_running_scala_is_cancelled_and_says_how_far_it_is(started):
 
 
 def test_statements_of_a_shared_session_say_their_kind(started):
-    """livy#57, #58, #59, #60, #62, #65, #77, #78, #79, #82"""
+    """livy#57, #58, #59, #60, #62, #65, #77, #78, #79, #80, #82"""
     livy = started(kind="shared", conf={"livy.rsc.sql.num-rows": "1500"})
     assert livy.run("x = 1", kind="pyspark") == ""
     assert livy.run("print(x)\r\nprint(x)", kind="python") == "1\n1"
@@ -90,8 +99,45 @@ def test_statements_of_a_shared_session_say_their_kind(started):
     assert (len(many), many[-1]) == (1500, [1499])
     bundle = livy.run("import matplotlib.pyplot as plt\nplt.plot([1])\n%matplot plt", kind="pyspark")["data"]
     assert list(bundle) == ["image/png"]
-    output = livy.output(livy.submit("1+2", kind="r"))
-    assert (output["status"], output["ename"]) == ("error", "InterpreterError")
+    # None goes with every type in Python; a name of a column is its place, or Scala's own.
+    mixed = livy.run("rows = [[1, None, 2.5], [None, 'a', None]]\n%table rows", kind="pyspark")["data"]
+    assert mixed == {TABLE: {
+        "headers": [{"name": "0", "type": "INT_TYPE"}, {"name": "1", "type": "STRING_TYPE"},
+                    {"name": "2", "type": "DOUBLE_TYPE"}],
+        "data": [[1, None, 2.5], [None, "a", None]]}}
+    tuples = livy.run('val rows = List((1, "a"), (2, "b"))\n%table rows', kind="spark")["data"]
+    assert tuples == {TABLE: {
+        "headers": [{"name": "_1", "type": "BIGINT_TYPE"}, {"name": "_2", "type": "STRING_TYPE"}],
+        "data": [[1, "a"], [2, "b"]]}}
+    assert livy.run("d = {'a': [1, None]}\n%json d", kind="pyspark")["data"] == {"application/json": {"a": [1, None]}}
+    for kind, code, ename, evalue in (
+            ("pyspark", "%foo x", "UnknownMagic", "unknown magic command 'foo'"),
+            ("pyspark", "%", "UnknownMagic", "magic command not specified"),
+            ("spark", "%foo x", "UnknownMagic", "Unknown magic command foo"),
+            ("r", "1+2", "InterpreterError", None)):
+        output = livy.output(livy.submit(code, kind=kind))
+        assert (output["status"], output["ename"]) == ("error", ename), output
+        assert evalue is None or output["evalue"] == evalue
+    completed = lambda code: livy.call("POST", f"/{livy.id}/completion", {  # noqa: E731
+        "code": code, "kind": "pyspark", "cursor": len(code)})["candidates"]
+    assert any("upper" in each for each in completed("str.upp"))
+    assert completed("nothere.") == []
+
+
+def test_code_that_ends_its_driver_ends_its_statement_only(up, started):
+    """livy#46: where Livy's session is dead, Berth's goes on with what it had"""
+    livy = started(kind="shared")
+    livy.run("x = 42", kind="pyspark")
+    output = livy.output(livy.submit("import sys\nsys.exit(3)", kind="pyspark"))
+    assert (output["status"], output["ename"]) == ("error", "SystemExit")
+    for code, kind in (("import os\nos._exit(3)", "pyspark"), ("System.exit(3)", "spark")):
+        up.wait_warm()
+        output = livy.output(livy.submit(code, kind=kind))
+        assert (output["status"], output["ename"]) == ("error", "OutcomeUnknown"), output
+        assert livy.run("x", kind="pyspark") == "42"
+    assert livy.state() == "idle"
+    assert [each["output"]["status"] for each in livy.call("GET", f"/{livy.id}/statements")["statements"]] == [
+        "ok", "error", "error", "ok", "error", "ok"]
 
 
 def test_i2_variables_of_statements_that_do_not_run_again_are_restored(up, started, tmp_path):

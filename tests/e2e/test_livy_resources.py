@@ -71,11 +71,11 @@ def livy(up):
     session.close()
 
 
-def jar():
-    """A jar with one class of its own."""
+def jar(name="Greeter"):
+    """A jar with one class of its own, whose name has seven letters."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
-        archive.writestr("berth/Greeter.class", base64.b64decode(GREETER))
+        archive.writestr(f"berth/{name}.class", base64.b64decode(GREETER).replace(b"Greeter", name.encode()))
     return made.getvalue()
 
 
@@ -195,8 +195,10 @@ def opened(tmp_path_factory):
     """A directory whose files requests may name, and a Berth that says so."""
     directory = tmp_path_factory.mktemp("opened")
     (directory / "shapes.py").write_text("def area(n):\n    return n * n\n")
+    (directory / "more_shapes.py").write_text("def volume(n):\n    return n ** 3\n")
     (directory / "words.txt").write_text("hello")
     (directory / "greeter.jar").write_bytes(jar())
+    (directory / "another.jar").write_bytes(jar("Another"))
     with zipfile.ZipFile(directory / "more.zip", "w") as archive:
         archive.writestr("inside.txt", "packed")
     local = f"broker.livy.local-dirs=[{str(directory)!r}]"
@@ -213,18 +215,22 @@ def test_i2_a_session_is_created_with_its_files(opened):
         archives=[f"{directory}/more.zip#more"], conf={"livy.client.http.x": "1"})
     uses = "import os, shapes\nfrom pyspark import SparkFiles\n" \
            "inside = open(os.path.join(SparkFiles.getRootDirectory(), 'more', 'inside.txt')).read()\n" \
-           "(shapes.area(2), sc._jvm.berth.Greeter.greet(), inside, open(SparkFiles.get('words.txt')).read())"
+           "(shapes.area(2), __import__('more_shapes').volume(2), sc._jvm.berth.Greeter.greet(), " \
+           "sc._jvm.berth.Another.greet(), inside, open(SparkFiles.get('words.txt')).read())"
+    seen = "(4, 8, 'hello', 'hello', 'packed', 'hello')"
+    added = (("add-file", "words.txt"), ("add-pyfile", "more_shapes.py"), ("add-jar", "another.jar"))
     try:
-        for _ in range(2):
-            assert livy.wait_idle().add("add-file", f"{directory}/words.txt") == 200
-        assert livy.run(uses) == "(4, 'hello', 'packed', 'hello')"
+        livy.wait_idle()
+        for call, name in added * 2:
+            assert livy.add(call, f"{directory}/{name}") == 200
+        assert livy.run(uses) == seen
         assert livy.run("berth.Greeter.greet()", kind="spark") == "res0: String = hello\n"
         wanted = {"dialect": "livy", "client_id": str(livy.id)}
         lost = up.session(**wanted)["driver"]
         up.kill_driver(**wanted)
         # A statement that the dying driver still took would be of unknown outcome.
         wait_until(lambda: up.session(**wanted)["driver"] not in (None, "", lost), 180, "the session is not recovered")
-        assert livy.run(uses) == "(4, 'hello', 'packed', 'hello')"
+        assert livy.run(uses) == seen
         with pytest.raises(urllib.error.HTTPError) as refused:
             livy.add("add-jar", f"{directory}/missing.jar")
         assert (refused.value.code, b"missing.jar" in refused.value.read()) == (400, True)

@@ -1,19 +1,15 @@
 """Livy's REST surface on real drivers: what ends sessions, what is told of them, who may use them."""
 
-import base64
-import http.client
-import http.server
 import json
 import socket
-import threading
 import time
 import urllib.error
 import urllib.request
-from types import SimpleNamespace
 
 import pytest
 from berth_up import wait_until
-from livy_client import LivySession
+from held_file import held_file
+from livy_client import Caller, LivySession
 
 
 @pytest.fixture
@@ -27,47 +23,8 @@ def livy(up):
 @pytest.fixture
 def held():
     """A file on the web that drivers start with: none of them starts while it is held back."""
-    file = SimpleNamespace(may_go=threading.Event(), asked=threading.Event())
-
-    class Answer(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            file.asked.set()
-            file.may_go.wait()
-            self.send_response(200)
-            self.send_header("Content-Length", "5")
-            self.end_headers()
-            self.wfile.write(b"hello")
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    server.handle_error = lambda *_: None  # Drivers end while they wait for it.
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    file.url = f"http://127.0.0.1:{server.server_port}/held.txt"
-    yield file
-    file.may_go.set()
-    server.shutdown()
-    server.server_close()
-
-
-class Caller:
-    """One user's calls: status, headers and body, errors included."""
-
-    def __init__(self, up, user=None, **headers):
-        self.address, self.headers = up.endpoints["livy"], headers
-        if user:
-            self.headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:x".encode()).decode()
-
-    def __call__(self, method, path, body=None, **headers):
-        connection = http.client.HTTPConnection(self.address, timeout=60)
-        data = None if body is None else json.dumps(body)
-        connection.request(method, path, data, {**self.headers, **headers})
-        answer = connection.getresponse()
-        text = answer.read()
-        connection.close()
-        is_json = answer.headers.get_content_type() == "application/json"
-        return answer.status, answer.headers, json.loads(text) if is_json and text else text.decode()
+    with held_file() as file:
+        yield file
 
 
 def is_listed(call, number):
@@ -88,16 +45,27 @@ def test_a_session_lives_by_its_heartbeat(up):
 
 
 def test_an_idle_session_ends_and_a_busy_one_does_not(up):
-    """livy#51, livy#52: calls that only read do not keep it, a statement that runs does."""
-    up.wait_warm()
+    """livy#51, livy#52: calls that only read do not keep it, statements do, short ones and one that runs."""
     call = Caller(up)
-    busy = LivySession(up.endpoints["livy"], idleTimeout="10s").wait_idle()
+
+    def started():
+        up.wait_warm()
+        return LivySession(up.endpoints["livy"], idleTimeout="10s").wait_idle()
+
+    busy = started()
     busy.submit("import time; time.sleep(600)")
-    up.wait_warm()
-    idle = LivySession(up.endpoints["livy"], idleTimeout="10s").wait_idle()
-    wait_until(lambda: call("GET", f"/sessions/{idle.id}")[0] == 404, 60, "the idle session does not end")
-    assert busy.state() == "busy"
+    used = started()
+    used.run("1")
+    idle = started()
+
+    def ended():
+        used.run("2")
+        return call("GET", f"/sessions/{idle.id}")[0] == 404
+
+    wait_until(ended, 60, "the idle session does not end")
+    assert (busy.state(), used.state()) == ("busy", "idle")
     busy.close()
+    used.close()
 
 
 def test_a_session_ends_with_its_ttl(up):
@@ -135,29 +103,39 @@ def test_cancelling_is_shown_and_lists_tell_the_truth(livy):
 
 
 def test_statements_wait_in_turn_and_say_when_they_ran(livy, tmp_path):
-    """livy#42, livy#68, livy#75"""
-    gate = tmp_path / "gate"
-    first = livy.submit(f"import os, time\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.02)")
-    second = livy.submit("2")
+    """livy#42, livy#68, livy#69, livy#75: one that waits is cancelled at once, whatever runs"""
+    gates = [tmp_path / "first", tmp_path / "second"]
+    held = "import os, time\nwhile not os.path.exists({!r}):\n    time.sleep(0.02)\n2"
+    first, second = (livy.submit(held.format(str(gate))) for gate in gates)
+    unwanted = livy.submit(f"open({str(tmp_path / 'unwanted')!r}, 'w')")
     shown = lambda number: livy.call("GET", f"/{livy.id}/statements/{number}")  # noqa: E731
     wait_until(lambda: shown(first)["state"] == "running", 60, "the first does not run")
-    waiting = shown(second)
-    assert (waiting["state"], waiting["started"], waiting["completed"]) == ("waiting", 0, 0)
+    for number in (second, unwanted):
+        waiting = shown(number)
+        assert (waiting["state"], waiting["started"], waiting["completed"]) == ("waiting", 0, 0)
+    livy.call("POST", f"/{livy.id}/statements/{unwanted}/cancel")
+    wait_until(lambda: shown(unwanted)["state"] == "cancelled", 5, "what waits is not cancelled at once")
+    assert (shown(first)["state"], shown(second)["state"], livy.state()) == ("running", "waiting", "busy")
+    gates[0].touch()
+    wait_until(lambda: shown(second)["state"] == "running", 60, "the second does not run")
     assert livy.state() == "busy"
-    gate.touch()
+    gates[1].touch()
     assert livy.output(second)["data"] == {"text/plain": "2"}
+    assert not (tmp_path / "unwanted").exists()
     ran, ran_next = shown(first), shown(second)
     assert 0 < ran["started"] <= ran["completed"] <= ran_next["started"] <= ran_next["completed"] <= time.time() * 1000
     assert livy.state() == "idle"
 
 
 def test_a_session_that_is_deleted_while_it_starts_leaves_nothing(up, held):
-    """livy#44: its file wants a driver of its own, which has to start; neither the start nor the end is waited for"""
+    """livy#44, livy#76: its file wants a driver of its own, which has to start; nobody waits for that or for its end"""
     up.wait_warm()
     before = {row["id"] for row in up.ask("drivers")}
     made = lambda: [row for row in up.ask("drivers") if row["id"] not in before]  # noqa: E731
     session = LivySession(up.endpoints["livy"], files=[held.url])
     assert held.asked.wait(120), "no driver starts"
+    status, _, said = Caller(up)("POST", f"/sessions/{session.id}/statements", {"code": "1"})
+    assert (status, said) == (500, {"msg": "Session is in state starting"})
     began = time.monotonic()
     session.close()
     assert time.monotonic() - began < 2, "the client waits for the driver"
@@ -215,9 +193,16 @@ def test_a_recovery_is_told(up, livy, tmp_path):
     assert told["recoveries"] == 1
     (lost,) = told["events"][-1]["lost"]
     assert lost.startswith("statement 1: not run again, since it had outside effects")
-    _, _, log = call("GET", f"/sessions/{livy.id}/log?size=-1")
-    assert log["log"][0] == "stdout: " and "\nstderr: " in log["log"] and log["log"][-1].endswith(lost)
-    assert len(log["log"]) == log["total"]
+    livy.run("import os\nfor n in range(120):\n    os.write(2, b'line %d\\n' % n)")
+    page = lambda query="": call("GET", f"/sessions/{livy.id}/log{query}")[2]  # noqa: E731
+    everything, tail = page("?size=-1"), page()
+    assert set(tail) == {"id", "from", "total", "log"}
+    log, total = everything["log"], everything["total"]
+    assert log[0] == "stdout: " and "\nstderr: " in log and log[-1].endswith(lost)
+    assert "line 119" in log and len(log) == total > 100
+    assert (tail["from"], tail["log"]) == (total - 100, log[-100:])
+    assert page("?from=0&size=1")["log"] == log[:1]
+    assert page(f"?from={total + 1}")["log"] == []
     _, _, shown = call("GET", f"/sessions/{livy.id}")
     assert shown["appInfo"] == {"driverLogUrl": None, "sparkUiUrl": None, "executorLogUrls": None}
     assert repr(shown["appId"]) == livy.run("sc.applicationId")

@@ -1,11 +1,14 @@
 """sparkmagic's kernels, unmodified, execute notebooks of which the driver is killed between two cells."""
 
 import json
+import os
+import signal
 import urllib.request
 
 import pytest
 from berth_up import wait_until
-from sparkmagic import Run
+from livy_client import LivySession
+from sparkmagic import HEARTBEAT_SECONDS, Run
 
 
 @pytest.fixture
@@ -24,7 +27,9 @@ def execute(up, tmp_path):
         if in_cell:
             kill(run, paths["running"])
             wait_until(lambda: sessions(up)[-1]["state"] == "idle", 120, "the session is not recovered")
+            outlive_silence(up)
             paths["again"].touch()
+            interrupt(run, tmp_path / "running-on")
         return run.wait()
 
     def kill(run, when):
@@ -32,9 +37,23 @@ def execute(up, tmp_path):
         up.wait_warm()
         up.kill_driver(dialect="livy")
 
+    def interrupt(run, when):
+        """Presses the stop button; the cell says whose."""
+        kernel = wait_until(lambda: run.reached(when) and when.read_text(), 120, "the cell does not run")
+        os.kill(int(kernel), signal.SIGINT)
+
     yield all_of_it
     for run in runs:
         run.end()
+
+
+def outlive_silence(up):
+    """Waits until a session has ended that lives as long without a call as the notebook's, and that nobody calls."""
+    (notebook,) = sessions(up)
+    assert notebook["heartbeatTimeoutInSecond"] == HEARTBEAT_SECONDS
+    silent = LivySession(up.endpoints["livy"], heartbeatTimeoutInSecond=HEARTBEAT_SECONDS).id
+    wait_until(lambda: silent not in [each["id"] for each in sessions(up)], 120, "the silent session does not end")
+    assert [each["id"] for each in sessions(up)] == [notebook["id"]]
 
 
 def sessions(up):
@@ -50,6 +69,10 @@ def test_a_notebook_of_python_and_sql(up, execute):
     # What it wrote before its driver died is not written again; the notebook goes on with what it had.
     assert "may or may not have taken effect" in shown.text_of(lost)
     assert shown.text_of("x + 23") == "once  43"
+    # The stop button ends the cell, and no more than that.
+    assert "Interrupted by user" in json.dumps(shown.outputs("time.sleep(601)"))
+    assert "failed to cancel" not in json.dumps(shown.outputs("time.sleep(601)"))
+    assert shown.text_of("x + 24") == "44"
     assert "image/png" in shown.types_of("%matplot remote")
     assert "ZeroDivisionError: division by zero" in shown.text_of("1 / 0")
     printed = {

@@ -78,7 +78,7 @@ def test_the_java_client_creates_submits_uploads_connects_and_stops(old, client,
 
 
 def test_i3_the_java_client_is_told_of_a_driver_that_is_killed(old, client):
-    """livy#87, #89, #123: what it uploaded is there on the next driver, and the job does not run again"""
+    """livy#123: the jars that it uploaded are there on the next driver, and the job does not run again"""
     jar, run = client
     url = f"http://{old.endpoints['livy']}"
     run("create", url, *LIVY, jar)
@@ -106,7 +106,7 @@ def pair(cluster, tmp_path):
 
 @pytest.mark.parametrize("broker", [0, 1])
 def test_i2_the_java_client_does_not_notice_that_a_broker_is_killed(cluster, pair, client, tmp_path, broker):
-    """livy#113, #118, #123: killed while the client asks for a job; its connection was to one of the two"""
+    """livy#113, #117, #118, #123: killed while the client asks for a job; its connection was to one of the two"""
     (brokers, url), (jar, run) = pair, client
     cluster.wait_warm()
     run("create", url, *LIVY, jar)
