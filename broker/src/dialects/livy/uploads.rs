@@ -4,23 +4,24 @@ use std::sync::Arc;
 
 use axum::extract::multipart::{Multipart, MultipartRejection};
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
-use axum::{Router, body};
+use axum::{Router, middleware};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use serde::Deserialize;
 
 use super::access::Right;
 use super::desk::Desk;
+use super::extract::Path;
 use super::handlers::{Answer, By, DeskState, body_of, name};
 use super::job::{self, NewJob};
 use super::receipt::{broken, receive};
 use super::refusal::Refusal;
 use super::request::{integer, read};
 use super::resource::{Resource, Source, What, safe_name};
-use super::{LivyConfig, paths, view};
+use super::{LivyConfig, conventions, paths, view};
 
 /// Room in a multipart body for what is not the file.
 const AROUND_BYTES: usize = 64 << 10;
@@ -46,7 +47,10 @@ pub(super) fn routes(config: &LivyConfig) -> Router<Arc<Desk>> {
         .route("/sessions/{id}/submit-job", post(submit_job))
         .route("/sessions/{id}/run-job", post(submit_job))
         .route("/sessions/{id}/jobs/{job}", get(show_job))
-        .route("/sessions/{id}/jobs/{job}/cancel", post(cancel_job))
+        .route(
+            "/sessions/{id}/jobs/{job}/cancel",
+            post(cancel_job).route_layer(middleware::from_fn(conventions::in_time)),
+        )
 }
 
 type Parts = Result<Multipart, MultipartRejection>;
@@ -137,10 +141,6 @@ fn missing(what: What) -> Refusal {
     Refusal::Malformed(format!("No {} sent!", what.part()))
 }
 
-/// 200 without a body, which Livy calls JSON all the same.
 fn empty() -> Response {
-    let mut response = Response::new(body::Body::empty());
-    let json = HeaderValue::from_static("application/json;charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
+    view::empty(StatusCode::OK)
 }
