@@ -9,13 +9,14 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::access::Right;
 use super::desk::Desk;
 use super::extract::Path;
 use super::handlers::{Answer, By, DeskState, body_of, name};
+use super::idempotency::Key;
 use super::job::{self, NewJob};
 use super::receipt::{broken, receive};
 use super::refusal::Refusal;
@@ -112,11 +113,19 @@ async fn add(State(desk): DeskState, by: By, Path(id): Path<String>, what: What,
 }
 
 /// `run-job` is the same: a driver runs one thing at a time.
-async fn submit_job(State(desk): DeskState, by: By, Path(id): Path<String>, body: Body) -> Answer {
-    let asked: NewJob = read(&body_of(&desk, body)?)?;
+async fn submit_job(
+    State(desk): DeskState,
+    by: By,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let body = body_of(&desk, body)?;
+    let key = Key::read(&headers, &body)?;
+    let asked: NewJob = read(&body)?;
     let listed = desk.find(&id, name(&by)).await?;
     desk.touch(&listed, true);
-    let job = desk.submit_job(&listed, asked.intent()?).await?;
+    let job = desk.submit_job(&listed, asked.intent()?, key.as_ref()).await?;
     let location = format!("/sessions/{}/jobs/{}", listed.number, job.number);
     Ok(view::created(&job::show(&job, None), &location))
 }

@@ -1,18 +1,16 @@
 //! Statements: durable before their id is told, started in order, followed to their end.
 
-use std::collections::BTreeSet;
 use std::pin::pin;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::ids::SessionId;
 use berth_runtime::clock::unix_millis;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Desk;
-use super::waiting::PROMPT;
+use super::waiting::{MAX_GIVEN, PROMPT};
+use super::{Desk, stopping};
 use crate::dialects::livy::backend::{DriverFault, Numbered, Seat};
 use crate::dialects::livy::idempotency::Key;
 use crate::dialects::livy::listed::Listed;
@@ -55,17 +53,32 @@ impl Desk {
         if intent.code.len() > self.config().max_code_bytes {
             return Err(Refusal::TooLarge(self.config().max_code_bytes));
         }
-        let operation = key.map_or_else(Uuid::now_v7, |key| key.id(&listed.session.to_string()));
-        if key.is_some()
-            && let Some(first) = self.backend.recall(listed.session, operation).await?
-        {
-            return first.unless_other(&intent);
-        }
-        let state = self.state(listed).await?;
-        if matches!(state, "starting" | "dead") {
+        let operation = match self.made_before(listed, &intent, key).await? {
+            Ok(first) => return Ok(first),
+            Err(operation) => operation,
+        };
+        if let Some(state @ ("starting" | "dead")) = self.state_without_driver(listed).await? {
             return Err(Refusal::NotReady(state));
         }
+        self.check_room(listed).await?;
         self.take(listed, (operation, intent), PROMPT).await
+    }
+
+    /// What an earlier request with the same key made; else the operation that this one is.
+    pub(super) async fn made_before(
+        &self,
+        listed: &Listed,
+        intent: &Intent,
+        key: Option<&Key>,
+    ) -> Result<Result<Statement, Uuid>, Refusal> {
+        let Some(key) = key else {
+            return Ok(Err(Uuid::now_v7()));
+        };
+        let operation = key.id(&listed.session.to_string());
+        match self.backend.recall(listed.session, operation).await? {
+            Some(first) => first.unless_other(intent).map(Ok),
+            None => Ok(Err(operation)),
+        }
     }
 
     /// Takes a statement or job of a session that has a record: answers when it is durable, and was given to the
@@ -83,8 +96,7 @@ impl Desk {
         self.tasks.spawn("livy statement", async move {
             desk.run(&listed, asked, (until, tell)).await
         });
-        told.await
-            .unwrap_or_else(|_closed| Err(Refusal::Unavailable("the broker is shutting down".to_owned())))
+        told.await.unwrap_or_else(|closed| Err(stopping(closed)))
     }
 
     async fn run(self: &Arc<Self>, listed: &Listed, asked: (Uuid, Intent), (until, tell): (Instant, Tell)) {
@@ -104,7 +116,8 @@ impl Desk {
         tell.send(begun).ok();
     }
 
-    /// The session's place and its turn. `None` if they are not to be had by then, or what waits comes first.
+    /// The session's place and its turn. `None` if they are not to be had by then, if what waits comes first, or if
+    /// the driver has enough.
     async fn ready(&self, listed: &Listed, until: Instant) -> Result<Option<(Seat, Turn<'_>)>, Refusal> {
         if self.waiting().is_given(listed.session) {
             return Ok(None);
@@ -112,7 +125,8 @@ impl Desk {
         let ready = async {
             let seat = self.backend.seat(listed).await?;
             let turn = self.turn(listed).lock().await;
-            Ok(self.is_clear(seat).await?.then_some((seat, turn)))
+            let has_room = self.followed.count(listed.session) < MAX_GIVEN && self.is_clear(seat).await?;
+            Ok(has_room.then_some((seat, turn)))
         };
         tokio::time::timeout_at(until, ready).await.unwrap_or(Ok(None))
     }
@@ -125,7 +139,7 @@ impl Desk {
         (until, tell): (Instant, Tell),
     ) {
         let id = statement.id;
-        self.follows(seat.session, id);
+        self.followed.insert(seat.session, id, seat.epoch);
         let asked = statement.clone();
         let started = {
             let mut starting = pin!(self.start(seat, &mut statement));
@@ -145,15 +159,7 @@ impl Desk {
         }
         drop(turn);
         self.follow(seat, statement).await;
-        self.followed().remove(&(seat.session, id));
-    }
-
-    pub(super) fn followed(&self) -> MutexGuard<'_, BTreeSet<(SessionId, u64)>> {
-        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn follows(&self, session: SessionId, id: u64) {
-        self.followed().insert((session, id));
+        self.followed.remove(seat.session, id);
     }
 
     pub(super) fn turn(&self, listed: &Listed) -> &tokio::sync::Mutex<()> {
@@ -196,7 +202,10 @@ impl Desk {
     pub(super) async fn start(&self, mut seat: Seat, statement: &mut Statement) -> Seat {
         for _ in 0..MAX_STARTS {
             let end = match self.backend.start(seat, statement.id, &statement.intent).await {
-                Ok(_) => return seat,
+                Ok(_) => {
+                    self.followed.is_with(seat, statement.id);
+                    return seat;
+                }
                 Err(DriverFault::Lost) if !statement.intent.may_run_again() => {
                     self.end_unknown(seat, statement).await;
                     return seat;
@@ -210,6 +219,8 @@ impl Desk {
                         None => return seat,
                     }
                 }
+                // It may be with the agent, where whoever follows it looks.
+                Err(DriverFault::Silent(_)) => return seat,
                 Err(fault @ (DriverFault::NoStatement | DriverFault::Refused(_))) => {
                     End::refused(&fault.to_string(), now())
                 }
@@ -241,6 +252,7 @@ impl Desk {
         match self.backend.carry(next, (statement.id, statement.epoch)).await {
             Ok(true) => {
                 statement.epoch = next.epoch;
+                self.followed.wait_in_line(next, statement.id).await;
                 Some(next)
             }
             Ok(false) => None,
@@ -265,7 +277,7 @@ impl Desk {
                     Some(next) => seat = self.start(next, &mut statement).await,
                     None => return statement.end,
                 },
-                Err(DriverFault::Refused(reason)) => {
+                Err(DriverFault::Refused(reason) | DriverFault::Silent(reason)) => {
                     // It goes on there; whoever asks for it next settles it.
                     tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %reason, "statement not followed");
                     return None;
