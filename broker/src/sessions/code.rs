@@ -72,6 +72,11 @@ pub(crate) async fn read_statement(ledger: &Ledger, entry: &LineageEntry) -> Res
     })
 }
 
+async fn read_one(ledger: &Ledger, entry: Option<&&LineageEntry>) -> Result<Option<Statement>, Refused> {
+    let read = OptionFuture::from(entry.map(|entry| read_statement(ledger, entry)));
+    read.await.transpose()
+}
+
 /// True of a statement or job that has not ended.
 fn is_open(entry: &LineageEntry) -> bool {
     entry.outcome == Outcome::Unknown && Task::of(entry).0 != Task::Add
@@ -238,11 +243,11 @@ impl Backend for Sessions {
         };
         let next = waits.into_iter().take(most.saturating_sub(open.given));
         let next = next.map(|entry| read_statement(&self.ledger, entry));
-        let oldest = given.first().map(|entry| read_statement(&self.ledger, entry));
         Ok(Queue {
             open,
             next: try_join_all(next).await.map_err(refusal)?,
-            oldest: OptionFuture::from(oldest).await.transpose().map_err(refusal)?,
+            oldest: read_one(&self.ledger, given.first()).await.map_err(refusal)?,
+            newest: read_one(&self.ledger, given.last()).await.map_err(refusal)?,
         })
     }
 

@@ -71,6 +71,8 @@ pub struct Queue {
     pub open: Open,
     /// The first of those that a driver was given.
     pub oldest: Option<Statement>,
+    /// The last of those that a driver was given.
+    pub newest: Option<Statement>,
     /// The first of those that wait, in order.
     pub next: Vec<Statement>,
 }

@@ -191,6 +191,10 @@ impl Desk {
             return Ok(state);
         }
         let open = self.backend.unfinished(listed.session).await?;
+        // Whoever was giving them to the driver may be gone, too.
+        if open.waits > 0 && !self.waiting().is_given(listed.session) {
+            self.give_away(listed);
+        }
         Ok(if open.count() > 0 { "busy" } else { "idle" })
     }
 

@@ -140,35 +140,46 @@ impl Desk {
                 return Ok(seat);
             }
             if queue.next.is_empty() {
-                self.make_room(listed, queue.oldest).await?;
+                self.followed.wait_for_change(LOOK_AGAIN).await;
+                // It may have ended, and its broker may be lost.
+                self.settle_for_others(listed, queue.oldest).await?;
+                continue;
             }
+            // What another broker has claimed must be with the driver before what comes after it.
+            self.settle_for_others(listed, queue.newest).await?;
             for statement in queue.next {
-                self.give_one(listed, seat, statement).await?;
+                if !self.give_one(listed, seat, statement).await? {
+                    break;
+                }
             }
         }
     }
 
-    /// Waits until something of the session has ended. What a lost broker has left there is settled for it.
-    async fn make_room(self: &Arc<Self>, listed: &Listed, oldest: Option<Statement>) -> Result<(), Refusal> {
-        self.followed.wait_for_change(LOOK_AGAIN).await;
-        match oldest {
-            Some(mut oldest) if !self.followed.has(listed.session, oldest.id) => {
-                self.settle(listed, &mut oldest).await.map(drop)
+    /// Settles what another broker follows, or has left open.
+    async fn settle_for_others(
+        self: &Arc<Self>,
+        listed: &Listed,
+        given: Option<Statement>,
+    ) -> Result<(), Refusal> {
+        match given {
+            Some(mut given) if !self.followed.has(listed.session, given.id) => {
+                self.settle(listed, &mut given).await.map(drop)
             }
             Some(_) | None => Ok(()),
         }
     }
 
+    /// False if it does not wait any more: others give, too.
     async fn give_one(
         self: &Arc<Self>,
         listed: &Listed,
         seat: Seat,
         mut statement: Statement,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         self.followed.wait_in_line(seat, statement.id).await;
         let _turn = self.turn(listed).lock().await;
         if !self.backend.claim(seat, statement.id).await? {
-            return Ok(());
+            return Ok(false);
         }
         statement.waits = false;
         statement.epoch = seat.epoch;
@@ -180,7 +191,7 @@ impl Desk {
             desk.follow(seat, statement).await;
             desk.followed.remove(seat.session, id);
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Whether a session takes one more statement. One whose driver has enough, or in which some wait, lets it wait.

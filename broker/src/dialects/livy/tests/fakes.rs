@@ -348,6 +348,7 @@ impl Backend for FakeBackend {
         let mut given = state.statements.iter().filter(|statement| is_given(statement));
         Ok(Queue {
             open,
+            newest: given.clone().next_back().cloned(),
             oldest: given.next().cloned(),
             next: waiting.take(most.saturating_sub(open.given)).cloned().collect(),
         })

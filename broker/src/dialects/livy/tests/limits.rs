@@ -1,9 +1,15 @@
 //! More than a driver, a broker or a client takes at once.
 
 use futures_util::future::join_all;
+use uuid::Uuid;
 
 use super::*;
+use crate::dialects::livy::backend::Backend as _;
 use crate::dialects::livy::desk::MAX_OPEN;
+use crate::dialects::livy::directory::Directory;
+use crate::dialects::livy::kind::Kind;
+use crate::dialects::livy::statement::Intent;
+use crate::dialects::livy::task::Task;
 
 const STATEMENTS: &str = "/sessions/0/statements";
 
@@ -68,6 +74,35 @@ async fn i4_statements_run_in_order_whichever_broker_takes_them() {
     assert_eq!(house.backend.starts(), 16);
     house.backend.end_all("1");
     house.all_run(40).await;
+}
+
+/// What a lost broker took goes on when somebody asks for the session, in order.
+#[tokio::test]
+async fn i2_what_a_lost_broker_took_runs_in_order() {
+    let house = house(1 << 20);
+    house.session().await;
+    let intent = Intent {
+        kind: Kind::Pyspark,
+        code: "1".to_owned(),
+        task: Task::Statement,
+        rows: None,
+    };
+    let directory = Directory::new(Arc::clone(&house.store) as _);
+    let listed = directory.find("0").await.unwrap();
+    let seat = house.backend.seat(&listed).await.unwrap();
+    // One that it had claimed, and not given to the driver yet; and some that waited.
+    house.backend.begin(seat, Uuid::now_v7(), &intent).await.unwrap();
+    for _ in 0..3 {
+        let enlisted = house
+            .backend
+            .enlist(listed.session, Uuid::now_v7(), &intent)
+            .await;
+        assert!(enlisted.unwrap().is_some());
+    }
+    assert_eq!(house.get("/sessions/0/state").await.1["state"], "busy");
+    house.backend.wait_for_starts(4).await;
+    house.backend.end_all("1");
+    house.all_run(4).await;
 }
 
 /// livy#68: beyond that the call itself is refused, and nothing is written down.
