@@ -279,12 +279,25 @@ impl Backend for Sessions {
         end: &End,
     ) -> Result<bool, Refusal> {
         let (ticket, ended) = concluded(session, id, end)?;
-        self.ledger.give_up(&ticket, epoch, ended).await.map_err(refusal)
+        let given_up = self
+            .ledger
+            .give_up(&ticket, epoch, ended)
+            .await
+            .map_err(refusal)?;
+        if given_up {
+            self.count_code(session, end);
+        }
+        Ok(given_up)
     }
 
     async fn carry(&self, seat: Seat, (id, from): (u64, Epoch)) -> Result<bool, Refusal> {
         let carried = self.ledger.carry(seat.session, id + 1, from, seat.epoch).await;
         carried.map_err(refusal)
+    }
+
+    async fn put_back(&self, session: SessionId, (id, from): (u64, Epoch)) -> Result<bool, Refusal> {
+        let put_back = self.ledger.put_back(session, id + 1, from).await;
+        put_back.map_err(refusal)
     }
 
     async fn unfinished(&self, session: SessionId) -> Result<Open, Refusal> {

@@ -226,6 +226,13 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// [`Refusal::Unavailable`].
     async fn carry(&self, seat: Seat, (id, from): (u64, Epoch)) -> Result<bool, Refusal>;
 
+    /// Lets a statement that surely did not begin in the epoch `from` wait for a driver again. False if somebody else
+    /// has settled it.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn put_back(&self, session: SessionId, (id, from): (u64, Epoch)) -> Result<bool, Refusal>;
+
     /// How many statements and jobs of the session have not ended.
     ///
     /// # Errors

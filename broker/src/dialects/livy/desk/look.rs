@@ -147,7 +147,7 @@ impl Desk {
                 Ok(None)
             }
             Err(DriverFault::Lost) => {
-                self.end(seat, statement, End::unknown(now())).await;
+                self.give_up(seat, statement).await;
                 let desk = Arc::clone(self);
                 self.tasks
                     .spawn("livy recovery", async move { desk.recover(seat).await });

@@ -185,10 +185,10 @@ impl Desk {
         statement.epoch = seat.epoch;
         let id = statement.id;
         self.followed.insert(seat.session, id, seat.epoch);
-        let seat = self.start(seat, &mut statement).await;
+        let started = self.start(seat, &mut statement).await;
         let desk = Arc::clone(self);
         self.tasks.spawn("livy statement", async move {
-            desk.follow(seat, statement).await;
+            desk.follow(started, statement).await;
             desk.followed.remove(seat.session, id);
         });
         Ok(true)

@@ -131,6 +131,8 @@ struct State {
     operations: BTreeMap<Uuid, u64>,
     touches: Vec<(SessionId, bool)>,
     dead: bool,
+    /// True while a session that has lost its driver gets no other one.
+    no_room: bool,
     refuse_start: bool,
 }
 
@@ -163,6 +165,11 @@ impl FakeBackend {
     pub(super) fn kill_driver(&self) {
         self.state.lock().unwrap().dead = true;
         self.changed.notify_waiters();
+    }
+
+    /// Lets no session that has lost its driver get another one, or lets them again.
+    pub(super) fn fill(&self, full: bool) {
+        self.state.lock().unwrap().no_room = full;
     }
 
     /// Loses the driver before the next statement reaches it.
@@ -294,6 +301,9 @@ impl Backend for FakeBackend {
 
     async fn lost(&self, seat: Seat) -> Result<Seat, Refusal> {
         let mut state = self.state.lock().unwrap();
+        if state.no_room {
+            return Err(Refusal::Unavailable("no room".to_owned()));
+        }
         state.dead = false;
         state.running.clear();
         let epoch = seat.epoch.next();
@@ -407,6 +417,14 @@ impl Backend for FakeBackend {
         let found = statements.find(|statement| statement.id == id && statement.epoch == from);
         let open = found.filter(|statement| statement.end.is_none());
         Ok(open.is_some_and(|statement| std::mem::replace(&mut statement.epoch, seat.epoch) == from))
+    }
+
+    async fn put_back(&self, _session: SessionId, (id, from): (u64, Epoch)) -> Result<bool, Refusal> {
+        let mut state = self.state.lock().unwrap();
+        let statement = &mut state.statements[usize::try_from(id).unwrap()];
+        let put_back = is_given(statement) && statement.epoch == from;
+        statement.waits |= put_back;
+        Ok(put_back)
     }
 
     async fn unfinished(&self, _session: SessionId) -> Result<Open, Refusal> {

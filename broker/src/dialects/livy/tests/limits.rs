@@ -76,6 +76,23 @@ async fn i4_statements_run_in_order_whichever_broker_takes_them() {
     house.all_run(40).await;
 }
 
+/// There is no other driver for now: what surely did not begin waits on, before what comes later.
+#[tokio::test(start_paused = true)]
+async fn i2_what_did_not_begin_waits_until_there_is_a_driver() {
+    let house = house(1 << 20);
+    house.session().await;
+    house.backend.fill(true);
+    house.backend.refuse_next_start();
+    house.send(1).await;
+    house.backend.hold(true);
+    house.send(2).await;
+    assert_eq!(house.get(&format!("{STATEMENTS}/0")).await.1["state"], "waiting");
+    house.backend.fill(false);
+    house.backend.end_all("1");
+    house.backend.hold(false);
+    house.all_run(3).await;
+}
+
 /// What a lost broker took goes on when somebody asks for the session, in order.
 #[tokio::test]
 async fn i2_what_a_lost_broker_took_runs_in_order() {
