@@ -1,4 +1,4 @@
-//! Statements and jobs that wait for a driver.
+//! Statements and jobs that wait for a driver, or for room with theirs.
 //!
 //! Their client has their id as soon as they are durable (I2). None of them is given to a driver before a broker has
 //! claimed it in the store, so that no two drivers get it (I3); they are given in order, and before what comes later.
@@ -169,7 +169,7 @@ impl Desk {
         }
     }
 
-    /// False if it does not wait any more: others give, too.
+    /// False if what waits has to be looked at again: others give, too, and a driver may be lost.
     async fn give_one(
         self: &Arc<Self>,
         listed: &Listed,
@@ -191,7 +191,7 @@ impl Desk {
             desk.follow(started, statement).await;
             desk.followed.remove(seat.session, id);
         });
-        Ok(true)
+        Ok(started == Some(seat))
     }
 
     /// Whether a session takes one more statement. One whose driver has enough, or in which some wait, lets it wait.
