@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use berth_core::ids::{Epoch, SessionId};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::dialects::livy::backend::Seat;
 
@@ -72,10 +72,9 @@ impl Followed {
         }
     }
 
-    /// Waits until a statement has ended or moved, at most so long.
-    pub(super) async fn wait_for_change(&self, most: Duration) {
-        // Late is an answer too: others may have ended one.
-        drop(tokio::time::timeout(most, self.changed.notified()).await);
+    /// Ends when a statement has ended or moved since this was called.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 }
 

@@ -135,13 +135,14 @@ impl Desk {
     async fn give(self: &Arc<Self>, listed: &Listed) -> Result<Seat, Refusal> {
         loop {
             let seat = self.backend.seat(listed).await?;
+            let changed = self.followed.changed();
             let queue = self.backend.waiting(listed.session, MAX_GIVEN).await?;
             if queue.open.waits == 0 {
                 return Ok(seat);
             }
             if queue.next.is_empty() {
-                self.followed.wait_for_change(LOOK_AGAIN).await;
-                // It may have ended, and its broker may be lost.
+                // Late is an answer too: it may have ended at another broker, or that broker may be lost.
+                drop(tokio::time::timeout(LOOK_AGAIN, changed).await);
                 self.settle_for_others(listed, queue.oldest).await?;
                 continue;
             }
