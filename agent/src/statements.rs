@@ -62,7 +62,8 @@ struct Entry {
     /// Order of arrival on this node.
     order: u64,
     kind: String,
-    code: String,
+    /// Empty once it has ended: an epoch may have thousands.
+    code: Mutex<String>,
     cancel: AtomicBool,
     head: watch::Sender<Head>,
 }
@@ -201,7 +202,7 @@ impl Statements {
             let run = ToHost::Run {
                 id: id.clone(),
                 kind: entry.kind.clone(),
-                code: entry.code.clone(),
+                code: entry.code().clone(),
             };
             [Some(run), cancel.then_some(ToHost::Cancel { id })]
         };
@@ -237,6 +238,7 @@ impl Statements {
         let statement = Statement::finished(&key, &entry.kind, entry.order, driver, result);
         disk::write(&self.root, &key, &statement).await?;
         entry.head.send_replace(head);
+        *entry.code() = String::new();
         Ok(())
     }
 
@@ -302,12 +304,16 @@ impl Book {
 }
 
 impl Entry {
+    fn code(&self) -> MutexGuard<'_, String> {
+        self.code.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn of(statement: &Statement) -> Self {
         Self {
             driver: statement.driver,
             order: statement.order,
             kind: statement.kind.clone(),
-            code: statement.code.clone(),
+            code: Mutex::new(statement.code.clone()),
             cancel: AtomicBool::new(false),
             head: watch::channel(statement.head.clone()).0,
         }

@@ -150,6 +150,13 @@ impl LineageEntry {
         })
     }
 
+    /// The entry as one that waits for a driver again, or `None` if it has an outcome or left the epoch `from`: it
+    /// surely did not begin there, and there is no next driver to carry it on to.
+    pub fn put_back(self, from: Epoch) -> Option<Self> {
+        let entry = self.carry(from, from).filter(|entry| !entry.waits)?;
+        Some(Self { waits: true, ..entry })
+    }
+
     /// The entry with its outcome, or `None` if it does not wait for a driver any more.
     pub fn withdraw(self, outcome: Outcome) -> Option<Self> {
         if self.waits { self.conclude(outcome) } else { None }

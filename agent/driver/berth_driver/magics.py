@@ -74,20 +74,24 @@ def as_image(value):
 
 
 def as_table(value):
-    headers, data = {}, []
+    """The rows of a value; those that are too much for an output are left out, as with SQL."""
+    headers, data, size = {}, [], 0
     for row in rows_of(value):
         cells = cells_of(row)
         for name, cell in cells:
             header = headers.setdefault(name, {"name": name, "type": "NULL_TYPE"})
             merge(header, cell)
         data.append([rows.value_of(cell) for _, cell in cells])
+        size += len(repr(data[-1]))
+        if size > rows.MAX_CHARS:
+            break
     return {TABLE: {"headers": list(headers.values()), "data": data}}
 
 
 def rows_of(value):
     """The rows of a value; the first ones of what Spark holds."""
     if hasattr(value, "take") and hasattr(value, "collect"):
-        value = value.take(rows.MAX_ROWS)
+        value = value.take(rows.DEFAULT_ROWS)
     return value if isinstance(value, (list, tuple)) and not hasattr(value, "asDict") else [value]
 
 

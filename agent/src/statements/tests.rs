@@ -56,6 +56,8 @@ async fn i2_i3_statements_survive_the_agent_and_are_told_again_until_they_have_e
             .is_none()
     );
     first.finish(driver(1), result("9")).await.unwrap();
+    let codes = ["8", "9"].map(|id| first.entry(&key(id)).unwrap().code().clone());
+    assert_eq!(codes, ["1+1", ""], "what has ended takes no memory");
     first.cancel(&key("8")).unwrap();
     assert!(first.begin(driver(1), "10") && !first.begin(driver(1), "9") && !first.begin(driver(2), "10"));
     assert_eq!(

@@ -10,6 +10,7 @@ mod conventions;
 pub mod desk;
 pub mod directory;
 pub mod duration;
+mod extract;
 pub mod files;
 mod handlers;
 pub mod idempotency;
@@ -136,19 +137,34 @@ impl Caller {
 pub fn router(desk: Arc<Desk>, batches: Arc<Batches>) -> Router {
     let config = desk.config().clone();
     let limit = DefaultBodyLimit::max(config.max_body_bytes);
+    let in_time = middleware::from_fn(conventions::in_time);
     let pages = if config.ui { ui::routes() } else { Router::new() };
     let calls = pages
         .route("/version", get(handlers::version))
         .route("/sessions", get(handlers::list).post(handlers::create))
         .route("/sessions/", get(handlers::list).post(handlers::create))
-        .route("/sessions/{id}", get(handlers::show).delete(handlers::delete))
+        .route(
+            "/sessions/{id}",
+            get(handlers::show)
+                .delete(handlers::delete)
+                .route_layer(in_time.clone()),
+        )
         .route("/sessions/{id}/state", get(handlers::state))
         .route("/sessions/{id}/log", get(handlers::log))
         .route("/sessions/{id}/recovery", get(handlers::recovery))
-        .route("/sessions/{id}/stop", post(handlers::stop))
-        .route("/sessions/{id}/interrupt", post(handlers::interrupt))
+        .route(
+            "/sessions/{id}/stop",
+            post(handlers::stop).route_layer(in_time.clone()),
+        )
+        .route(
+            "/sessions/{id}/interrupt",
+            post(handlers::interrupt).route_layer(in_time.clone()),
+        )
         .route("/sessions/{id}/connect", post(handlers::connect))
-        .route("/sessions/{id}/completion", post(handlers::complete))
+        .route(
+            "/sessions/{id}/completion",
+            post(handlers::complete).route_layer(in_time.clone()),
+        )
         .route(
             "/sessions/{id}/statements",
             get(handlers::statements).post(handlers::submit),
@@ -156,7 +172,7 @@ pub fn router(desk: Arc<Desk>, batches: Arc<Batches>) -> Router {
         .route("/sessions/{id}/statements/{statement}", get(handlers::statement))
         .route(
             "/sessions/{id}/statements/{statement}/cancel",
-            post(handlers::cancel),
+            post(handlers::cancel).route_layer(in_time),
         )
         .route("/metrics/ping", get(handlers::ping))
         .merge(uploads::routes(&config))

@@ -47,6 +47,14 @@ impl Ledger {
         self.change(session, seq, |entry| entry.carry(from, to)).await
     }
 
+    /// Lets an intent that surely did not begin wait for a driver again. False if somebody else has settled it.
+    ///
+    /// # Errors
+    /// As [`Ledger::finish`].
+    pub async fn put_back(&self, session: SessionId, seq: u64, from: Epoch) -> Result<bool, Refusal> {
+        self.change(session, seq, |entry| entry.put_back(from)).await
+    }
+
     /// Gives an intent that waits to the driver of an epoch. False if it does not wait any more.
     ///
     /// # Errors

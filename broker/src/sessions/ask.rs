@@ -30,6 +30,8 @@ pub(super) enum Fault {
     NeverBegan,
     NoStatement,
     Refused(String),
+    /// The agent does not answer: nobody knows whether it has done it.
+    Silent(String),
 }
 
 impl From<Fault> for DriverFault {
@@ -40,6 +42,7 @@ impl From<Fault> for DriverFault {
             Fault::NeverBegan => Self::NeverBegan,
             Fault::NoStatement => Self::NoStatement,
             Fault::Refused(reason) => Self::Refused(reason),
+            Fault::Silent(reason) => Self::Silent(reason),
         }
     }
 }
@@ -90,10 +93,8 @@ impl Sessions {
                 return Err(Fault::Gone { unsent });
             }
             if Instant::now() >= until {
-                return Err(Fault::Refused(format!(
-                    "the agent does not answer: {}",
-                    status.message()
-                )));
+                let reason = format!("the agent does not answer: {}", status.message());
+                return Err(Fault::Silent(reason));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -120,5 +121,10 @@ mod tests {
             assert_eq!(DriverFault::from(Fault::Gone { unsent }), DriverFault::Lost);
         }
         assert_eq!(DriverFault::from(Fault::NeverBegan), DriverFault::NeverBegan);
+        let silent = "late".to_owned();
+        assert_eq!(
+            DriverFault::from(Fault::Silent(silent.clone())),
+            DriverFault::Silent(silent)
+        );
     }
 }

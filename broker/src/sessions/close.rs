@@ -1,19 +1,25 @@
 //! Ends a session: its record, its tenant's usage, its lineage and its driver.
 
+use std::time::Duration;
+
 use berth_core::admission::release;
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::keys;
 use berth_core::record::{
-    CloseReason, NodeRecord, Placement, Record, SessionRecord, SessionState, UsageRecord,
+    CloseReason, NodeRecord, Placement, Record, SessionRecord, SessionState, UsageRecord, Work,
 };
 use berth_core::session::close;
 use berth_runtime::clock::unix_millis;
 use berth_store::{Compare, Op, Txn};
+use tokio::sync::oneshot;
 
 use super::Sessions;
 use crate::commit::{commit, get};
 use crate::dialects::connect::backend::Refusal;
 use crate::ledger::unavailable;
+
+/// How long who closes a session waits for its driver to be gone. A node that is cut off does not answer at all.
+const GIVE_BACK: Duration = Duration::from_secs(3);
 
 impl Sessions {
     pub(super) async fn try_close(
@@ -59,19 +65,26 @@ impl Sessions {
     }
 
     async fn give_driver_back(&self, record: &SessionRecord) {
-        match &record.state {
-            SessionState::Active { placement, .. } => self.end_at(record, placement).await,
-            // Its driver may be there still. Who has closed the session does not wait for that.
-            SessionState::Placing { from: Some(from), .. } => {
-                let (me, record, from) = (self.me.upgrade(), record.clone(), from.clone());
-                self.tasks.spawn("give back", async move {
-                    if let Some(me) = me {
-                        me.end_at(&record, &from).await;
-                    }
-                });
+        let (from, patience) = match &record.state {
+            // Who deletes a batch is told when it is gone.
+            SessionState::Active { placement, .. } if record.work == Work::Batch => {
+                return self.end_at(record, placement).await;
             }
-            SessionState::Placing { from: None, .. } | SessionState::Closed { .. } => {}
-        }
+            SessionState::Active { placement, .. } => (placement, GIVE_BACK),
+            // Its driver may be there still. Who has closed the session does not wait for that.
+            SessionState::Placing { from: Some(from), .. } => (from, Duration::ZERO),
+            SessionState::Placing { from: None, .. } | SessionState::Closed { .. } => return,
+        };
+        let (me, record, from) = (self.me.upgrade(), record.clone(), from.clone());
+        let (done, ended) = oneshot::channel::<()>();
+        self.tasks.spawn("give back", async move {
+            if let Some(me) = me {
+                me.end_at(&record, &from).await;
+            }
+            drop(done);
+        });
+        // The session is over whatever its node says, and when.
+        drop(tokio::time::timeout(patience, ended).await);
     }
 
     async fn end_at(&self, record: &SessionRecord, placement: &Placement) {

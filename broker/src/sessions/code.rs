@@ -11,7 +11,7 @@ use berth_core::lineage::{LineageEntry, Outcome};
 use berth_core::record::{Application, Cause, CloseReason, SessionState};
 use berth_proto::agent as api;
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::{OptionFuture, try_join_all};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ use super::ask::Fault;
 use super::wanted::wanted;
 use crate::dialects::connect::backend as connect;
 use crate::dialects::connect::backend::{Backend as _, Ended, Refusal as Refused, Route, Ticket};
-use crate::dialects::livy::backend::{Backend, DriverFault, Numbered, Phase, Seat};
+use crate::dialects::livy::backend::{Backend, DriverFault, Numbered, Open, Phase, Queue, Seat};
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::recovery::Happened;
@@ -42,17 +42,24 @@ pub(crate) fn statement_id(id: u64) -> String {
     format!("s{id}")
 }
 
+/// What is to be said of an outcome that has no answer. Its statement ran.
+fn unread(outcome: &Outcome) -> Option<End> {
+    match outcome {
+        Outcome::Unknown | Outcome::Succeeded { answer: Some(_) } => None,
+        Outcome::Succeeded { answer: None } => Some(End::unread("it was too large to keep")),
+        Outcome::Failed { message, .. } => Some(End::unread(message)),
+    }
+}
+
 /// The statement that a lineage entry records.
 pub(crate) async fn read_statement(ledger: &Ledger, entry: &LineageEntry) -> Result<Statement, Refused> {
     let intent: Intent =
         serde_json::from_slice(&ledger.payload(&entry.payload).await?).map_err(unavailable)?;
     let end = match &entry.outcome {
-        Outcome::Unknown => None,
         Outcome::Succeeded { answer: Some(answer) } => {
             Some(serde_json::from_slice(&ledger.payload(answer).await?).map_err(unavailable)?)
         }
-        Outcome::Succeeded { answer: None } => Some(End::refused("the output was too large to keep", 0)),
-        Outcome::Failed { message, .. } => Some(End::refused(message, 0)),
+        other => unread(other),
     };
     let (_, number) = Task::of(entry);
     Ok(Statement {
@@ -63,6 +70,16 @@ pub(crate) async fn read_statement(ledger: &Ledger, entry: &LineageEntry) -> Res
         waits: entry.waits && end.is_none(),
         end,
     })
+}
+
+async fn read_one(ledger: &Ledger, entry: Option<&&LineageEntry>) -> Result<Option<Statement>, Refused> {
+    let read = OptionFuture::from(entry.map(|entry| read_statement(ledger, entry)));
+    read.await.transpose()
+}
+
+/// True of a statement or job that has not ended.
+fn is_open(entry: &LineageEntry) -> bool {
+    entry.outcome == Outcome::Unknown && Task::of(entry).0 != Task::Add
 }
 
 pub(super) fn refusal(refused: Refused) -> Refusal {
@@ -185,12 +202,9 @@ impl Backend for Sessions {
         statement.map(Some).map_err(refusal)
     }
 
-    async fn last(&self, session: SessionId) -> Result<u64, Refusal> {
-        let next = self
-            .next_number(session, Task::Statement)
-            .await
-            .map_err(refusal)?;
-        Ok(next.saturating_sub(1))
+    async fn has_had(&self, session: SessionId, number: u64) -> Result<bool, Refusal> {
+        let had = self.has_number(session, Task::Statement, number).await;
+        had.map_err(refusal)
     }
 
     async fn history(&self, session: SessionId) -> Result<Vec<Happened>, Refusal> {
@@ -217,12 +231,24 @@ impl Backend for Sessions {
         }
     }
 
-    async fn waiting(&self, session: SessionId) -> Result<Vec<Statement>, Refusal> {
+    async fn waiting(&self, session: SessionId, most: usize) -> Result<Queue, Refusal> {
         let entries = self.ledger.entries(session).await.map_err(refusal)?;
-        let waits = |entry: &&LineageEntry| entry.waits && entry.outcome == Outcome::Unknown;
-        let read = entries.iter().filter(waits);
-        let read = read.map(|entry| read_statement(&self.ledger, entry));
-        try_join_all(read).await.map_err(refusal)
+        let (waits, given): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .filter(|entry| is_open(entry))
+            .partition(|entry| entry.waits);
+        let open = Open {
+            given: given.len(),
+            waits: waits.len(),
+        };
+        let next = waits.into_iter().take(most.saturating_sub(open.given));
+        let next = next.map(|entry| read_statement(&self.ledger, entry));
+        Ok(Queue {
+            open,
+            next: try_join_all(next).await.map_err(refusal)?,
+            oldest: read_one(&self.ledger, given.first()).await.map_err(refusal)?,
+            newest: read_one(&self.ledger, given.last()).await.map_err(refusal)?,
+        })
     }
 
     async fn claim(&self, seat: Seat, id: u64) -> Result<bool, Refusal> {
@@ -253,7 +279,15 @@ impl Backend for Sessions {
         end: &End,
     ) -> Result<bool, Refusal> {
         let (ticket, ended) = concluded(session, id, end)?;
-        self.ledger.give_up(&ticket, epoch, ended).await.map_err(refusal)
+        let given_up = self
+            .ledger
+            .give_up(&ticket, epoch, ended)
+            .await
+            .map_err(refusal)?;
+        if given_up {
+            self.count_code(session, end);
+        }
+        Ok(given_up)
     }
 
     async fn carry(&self, seat: Seat, (id, from): (u64, Epoch)) -> Result<bool, Refusal> {
@@ -261,10 +295,21 @@ impl Backend for Sessions {
         carried.map_err(refusal)
     }
 
-    async fn is_busy(&self, session: SessionId) -> Result<bool, Refusal> {
+    async fn put_back(&self, session: SessionId, (id, from): (u64, Epoch)) -> Result<bool, Refusal> {
+        let put_back = self.ledger.put_back(session, id + 1, from).await;
+        put_back.map_err(refusal)
+    }
+
+    async fn unfinished(&self, session: SessionId) -> Result<Open, Refusal> {
         let entries = self.ledger.entries(session).await.map_err(refusal)?;
-        let runs = |entry: &LineageEntry| entry.outcome == Outcome::Unknown && Task::of(entry).0 != Task::Add;
-        Ok(entries.iter().any(runs))
+        let (mut open, found) = (Open::default(), entries.iter().filter(|entry| is_open(entry)));
+        for entry in found {
+            match entry.waits {
+                true => open.waits += 1,
+                false => open.given += 1,
+            }
+        }
+        Ok(open)
     }
 
     async fn statement(&self, session: SessionId, number: u64) -> Result<Option<Statement>, Refusal> {
@@ -385,5 +430,24 @@ impl Backend for Sessions {
             // A driver that is gone has taken its log along; an agent that is away has none to show now.
             Ok(Err(_)) | Err(_) => Ok(Vec::new()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i3_what_ran_is_not_told_as_not_run() {
+        let failed = Outcome::Failed {
+            code: 13,
+            message: "no".to_owned(),
+            details: String::new(),
+        };
+        for outcome in [Outcome::Succeeded { answer: None }, failed] {
+            let end = unread(&outcome).unwrap();
+            assert!(!end.known && !end.is_not_run(), "{end:?}");
+        }
+        assert_eq!(unread(&Outcome::Unknown), None);
     }
 }

@@ -98,6 +98,20 @@ impl Sessions {
         Ok(next)
     }
 
+    /// True if a number has been given, by whichever broker.
+    pub(super) async fn has_number(
+        &self,
+        session: SessionId,
+        task: Task,
+        number: u64,
+    ) -> Result<bool, Refused> {
+        // What this broker knows may be behind: others give numbers, too.
+        if self.next_number(session, task).await? > number {
+            return Ok(true);
+        }
+        Ok(self.numbered_entry(session, task, number).await?.is_some())
+    }
+
     /// As [`Sessions::append`], of what waits for the session's driver.
     pub(super) async fn enlisted(
         &self,
@@ -130,19 +144,27 @@ impl Sessions {
         task: Task,
         number: u64,
     ) -> Result<Option<Statement>, Refused> {
+        match self.numbered_entry(session, task, number).await? {
+            Some(entry) => read_statement(&self.ledger, &entry).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn numbered_entry(
+        &self,
+        session: SessionId,
+        task: Task,
+        number: u64,
+    ) -> Result<Option<LineageEntry>, Refused> {
         let is_it = |entry: &LineageEntry| Task::of(entry) == (task, number);
         // Most sessions have statements only: then the place tells.
         let there = match task {
             Task::Statement => self.ledger.entry(session, number.saturating_add(1)).await?,
             Task::Add | Task::Job => None,
         };
-        let entry = match there.filter(is_it) {
-            Some(entry) => Some(entry),
-            None => self.ledger.recall(session, &task.alias(number)).await?,
-        };
-        match entry {
-            Some(entry) => read_statement(&self.ledger, &entry).await.map(Some),
-            None => Ok(None),
+        match there.filter(is_it) {
+            Some(entry) => Ok(Some(entry)),
+            None => self.ledger.recall(session, &task.alias(number)).await,
         }
     }
 

@@ -162,6 +162,18 @@ mod tests {
     }
 
     #[test]
+    fn i3_what_is_put_back_is_given_to_one_driver_once_more() {
+        let (first, next) = (Epoch::INITIAL, Epoch::INITIAL.next());
+        let given = || entry(1, Class::Write, Outcome::Unknown, "");
+        let waiting = given().put_back(first).unwrap();
+        assert_eq!(waiting.clone().put_back(first), None);
+        assert_eq!(waiting.claim(next).unwrap().put_back(first), None);
+        // Somebody else has carried it on, or it has an end.
+        assert_eq!(given().put_back(next), None);
+        assert_eq!(entry(1, Class::Write, succeeded(), "").put_back(first), None);
+    }
+
+    #[test]
     fn pinned_things_are_named() {
         let entries = [
             entry(1, Class::Pinned, succeeded(), ""),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::extract::{Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use http::Uri;
 use serde::{Deserialize, Serialize};
 
 use super::refusal::Refusal;
@@ -107,6 +108,14 @@ struct DoAs {
     do_as: Option<String>,
 }
 
+/// The user that a call names. One that cannot be told is not nobody: the caller would act as itself.
+fn wanted(uri: &Uri) -> Result<Option<String>, Refusal> {
+    let asked = Query::<DoAs>::try_from_uri(uri);
+    asked
+        .map(|Query(asked)| asked.do_as)
+        .map_err(|rejection| Refusal::Malformed(rejection.body_text()))
+}
+
 /// Refuses callers who may not call, and finds out for whom the others act.
 pub(super) async fn admit(
     State(config): State<Arc<LivyConfig>>,
@@ -114,12 +123,11 @@ pub(super) async fn admit(
     next: Next,
 ) -> Response {
     let mut caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
-    let asked = Query::<DoAs>::try_from_uri(request.uri()).ok();
-    let wanted = asked.and_then(|Query(asked)| asked.do_as);
     if !config.may_call(&caller.user) {
         return Refusal::NotAllowed(caller.user).into_response();
     }
-    match config.acts_for(&caller.user, wanted.as_deref()) {
+    let wanted = wanted(request.uri());
+    match wanted.and_then(|wanted| config.acts_for(&caller.user, wanted.as_deref())) {
         Ok(acts_for) => caller.acts_for = acts_for,
         Err(refusal) => return refusal.into_response(),
     }
@@ -184,6 +192,19 @@ mod tests {
         }
         assert!(!config.may_call("bob") && !config.may_call(""));
         assert!(LivyConfig::default().may_call("bob") && LivyConfig::default().may_call(""));
+    }
+
+    /// livy#99
+    #[test]
+    fn i7_whom_a_call_names_is_never_guessed() {
+        let asked = |uri: &'static str| wanted(&Uri::from_static(uri));
+        let bob = Ok(Some("bob".to_owned()));
+        assert_eq!(asked("/sessions"), Ok(None));
+        assert_eq!(asked("/sessions?from=1&doAs=bob&from=2"), bob);
+        for twice in ["/sessions?doAs=bob&doAs=bob", "/sessions?doAs=&x=1&doAs=bob"] {
+            let refused = asked(twice).unwrap_err();
+            assert_eq!(refused.status().as_u16(), 400, "{refused}");
+        }
     }
 
     /// livy#99, livy#101

@@ -48,6 +48,35 @@ pub enum Phase {
     Closed,
 }
 
+/// How many statements and jobs of a session have not ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Open {
+    /// Those that a driver was given, by whichever broker.
+    pub given: usize,
+    /// Those that wait for being given to one.
+    pub waits: usize,
+}
+
+impl Open {
+    /// All of them.
+    pub const fn count(self) -> usize {
+        self.given + self.waits
+    }
+}
+
+/// What waits for a session's driver.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Queue {
+    /// How many have not ended.
+    pub open: Open,
+    /// The first of those that a driver was given.
+    pub oldest: Option<Statement>,
+    /// The last of those that a driver was given.
+    pub newest: Option<Statement>,
+    /// The first of those that wait, in order.
+    pub next: Vec<Statement>,
+}
+
 /// Why a driver did not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DriverFault {
@@ -61,9 +90,12 @@ pub enum DriverFault {
     /// The driver serves the session but never heard of the statement.
     #[error("the session's driver does not know the statement")]
     NoStatement,
-    /// The agent refuses.
+    /// The agent refuses: it has not done it.
     #[error("{0}")]
     Refused(String),
+    /// The agent does not answer. It may have done it, and knows what it was asked when it is asked again.
+    #[error("{0}")]
+    Silent(String),
 }
 
 /// Sessions, lineage and drivers, as the dialect sees them.
@@ -121,11 +153,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// [`Refusal::Unavailable`].
     async fn recall(&self, session: SessionId, operation: Uuid) -> Result<Option<Statement>, Refusal>;
 
-    /// The number of a session's last statement, as far as this broker knows; 0 if there is none.
+    /// True if a session has had a statement of this number, whoever took it.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    async fn last(&self, session: SessionId) -> Result<u64, Refusal>;
+    async fn has_had(&self, session: SessionId, number: u64) -> Result<bool, Refusal>;
 
     /// What happened to a session, oldest first; empty while it has no record.
     ///
@@ -145,11 +177,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         intent: &Intent,
     ) -> Result<Option<(Numbered, Epoch)>, Refusal>;
 
-    /// What waits for the session's driver, in order.
+    /// What waits for the session's driver: as much of it as can be given with no more than `most` there.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    async fn waiting(&self, session: SessionId) -> Result<Vec<Statement>, Refusal>;
+    async fn waiting(&self, session: SessionId, most: usize) -> Result<Queue, Refusal>;
 
     /// Claims what waits for a seat. False if it does not wait any more.
     ///
@@ -194,11 +226,18 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// [`Refusal::Unavailable`].
     async fn carry(&self, seat: Seat, (id, from): (u64, Epoch)) -> Result<bool, Refusal>;
 
-    /// Whether a statement or job of the session has not ended.
+    /// Lets a statement that surely did not begin in the epoch `from` wait for a driver again. False if somebody else
+    /// has settled it.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    async fn is_busy(&self, session: SessionId) -> Result<bool, Refusal>;
+    async fn put_back(&self, session: SessionId, (id, from): (u64, Epoch)) -> Result<bool, Refusal>;
+
+    /// How many statements and jobs of the session have not ended.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn unfinished(&self, session: SessionId) -> Result<Open, Refusal>;
 
     /// One statement of a session, by its number.
     ///

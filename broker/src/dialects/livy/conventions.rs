@@ -25,8 +25,9 @@ const VENDOR: &str = "application/vnd.livy.v";
 const VERSION: &str = "0.1";
 /// Names and values of one request's headers.
 const MAX_HEADER_BYTES: usize = 128 << 10;
-/// A call that only reads is answered, or refused, within this time, whatever of the cluster is failing over.
-const READ_DEADLINE: Duration = Duration::from_millis(4500);
+/// A call that only reads, or may be made again, is answered or refused within this time, whatever of the cluster is
+/// failing over.
+const DEADLINE: Duration = Duration::from_millis(4500);
 /// What stands in for the method of a POST.
 const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 const REQUESTED_BY: HeaderName = HeaderName::from_static("x-requested-by");
@@ -50,7 +51,7 @@ pub(super) fn around(calls: Router, config: &LivyConfig) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(inflate)
-        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn(reads_in_time))
         .layer(middleware::from_fn(version))
         .layer(middleware::from_fn_with_state(
             Arc::new(config.clone()),
@@ -85,11 +86,17 @@ fn with_method(mut request: Request) -> Request {
 }
 
 /// What only reads can be given up half-way; a client that asks again loses nothing.
-async fn in_time(request: Request, next: Next) -> Response {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        return next.run(request).await;
+async fn reads_in_time(request: Request, next: Next) -> Response {
+    if [Method::GET, Method::HEAD].contains(request.method()) {
+        in_time(request, next).await
+    } else {
+        next.run(request).await
     }
-    let answer = tokio::time::timeout(READ_DEADLINE, next.run(request)).await;
+}
+
+/// Gives a call up that does not end soon: one that may be made again, and whose work does not stop half-way.
+pub(super) async fn in_time(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(DEADLINE, next.run(request)).await;
     answer.unwrap_or_else(|_late| {
         let reason = "the store or the session's node does not answer".to_owned();
         Refusal::Unavailable(reason).into_response()

@@ -1,18 +1,20 @@
 //! What the calls do: sessions here, statements in [`run`] and [`look`], resources and jobs in [`resources`],
 //! what has no driver yet in [`waiting`].
 
+mod followed;
 mod look;
 mod resources;
 mod run;
+mod starting;
 mod waiting;
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use berth_core::ids::SessionId;
 use berth_core::record::{Application, FORMAT};
 use berth_runtime::tasks::Tasks;
 use berth_store::StoreRef;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::access::Right;
@@ -25,9 +27,18 @@ use super::recovery::Recovery;
 use super::refusal::Refusal;
 use super::request::NewSession;
 use super::{Caller, LivyConfig, view};
+use followed::Followed;
+use starting::Starting;
 
 /// Sessions whose statements start in turn. Two sessions may share a turn; it is held for one call of an agent.
 const TURNS: usize = 256;
+
+/// Statements and jobs of a session that may wait or run at once. To read which is next takes reading all of them.
+pub(super) const MAX_OPEN: usize = 1000;
+
+fn stopping(_closed: oneshot::error::RecvError) -> Refusal {
+    Refusal::Unavailable("the broker is shutting down".to_owned())
+}
 
 /// How a session is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +66,10 @@ pub struct Desk {
     directory: Directory,
     config: LivyConfig,
     tasks: Tasks,
-    placing: Mutex<BTreeSet<u32>>,
+    starting: Starting,
     turns: Vec<tokio::sync::Mutex<()>>,
     /// Statements whose end a task of this desk waits for.
-    followed: Mutex<BTreeSet<(SessionId, u64)>>,
+    followed: Followed,
     /// Statements that wait for a driver.
     waiting: Mutex<waiting::Waiting>,
 }
@@ -71,8 +82,8 @@ impl Desk {
             directory: Directory::new(store),
             config,
             tasks,
-            placing: Mutex::default(),
-            followed: Mutex::default(),
+            starting: Starting::default(),
+            followed: Followed::default(),
             waiting: Mutex::default(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
         }
@@ -112,12 +123,15 @@ impl Desk {
             batch: None,
         };
         self.backend.check(&listed)?;
-        if self.placing().len() >= self.config.max_starting {
-            return Err(Refusal::TooManyStarting);
+        // What is there already needs no room.
+        if let Some(first) = self.directory.made_before(&listed).await? {
+            return Ok((first, false));
         }
+        let room = self.starting.reserve(self.config.max_starting);
+        let room = room.ok_or(Refusal::TooManyStarting)?;
         let (listed, is_new) = self.directory.enter(listed).await?;
-        if is_new {
-            self.place(&listed);
+        if is_new && room.start(listed.number) {
+            self.spawn_placing(&listed);
         }
         Ok((listed, is_new))
     }
@@ -173,29 +187,34 @@ impl Desk {
     /// # Errors
     /// [`Refusal::Unavailable`].
     pub async fn state(self: &Arc<Self>, listed: &Listed) -> Result<&'static str, Refusal> {
+        if let Some(state) = self.state_without_driver(listed).await? {
+            return Ok(state);
+        }
+        let open = self.backend.unfinished(listed.session).await?;
+        // Whoever was giving them to the driver may be gone, too.
+        if open.waits > 0 && !self.waiting().is_given(listed.session) {
+            self.give_away(listed);
+        }
+        Ok(if open.count() > 0 { "busy" } else { "idle" })
+    }
+
+    /// As [`Desk::state`], but `None` for a session that has its driver.
+    pub(super) async fn state_without_driver(
+        self: &Arc<Self>,
+        listed: &Listed,
+    ) -> Result<Option<&'static str>, Refusal> {
         if listed.failed.is_some() {
-            return Ok("dead");
+            return Ok(Some("dead"));
         }
-        match self.backend.phase(listed.session).await? {
-            Phase::Absent => {
-                self.place(listed);
-                Ok("starting")
-            }
-            // Whoever was placing it may be gone: then it goes on here.
-            Phase::Placing => {
-                self.place(listed);
-                Ok("starting")
-            }
-            Phase::Recovering => {
-                self.place(listed);
-                Ok("recovering")
-            }
-            Phase::Closed => Ok("dead"),
-            Phase::Active => {
-                let busy = self.backend.is_busy(listed.session).await?;
-                Ok(if busy { "busy" } else { "idle" })
-            }
-        }
+        let state = match self.backend.phase(listed.session).await? {
+            Phase::Active => return Ok(None),
+            Phase::Closed => return Ok(Some("dead")),
+            Phase::Absent | Phase::Placing => "starting",
+            Phase::Recovering => "recovering",
+        };
+        // Whoever was placing it may be gone: then it goes on here.
+        self.place(listed);
+        Ok(Some(state))
     }
 
     /// How a session is, as [`Desk::state`], and its application.
@@ -237,7 +256,12 @@ impl Desk {
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    pub async fn stop(&self, listed: &Listed) -> Result<(), Refusal> {
+    pub async fn stop(self: &Arc<Self>, listed: &Listed) -> Result<(), Refusal> {
+        let (desk, listed) = (Arc::clone(self), listed.clone());
+        self.to_its_end(async move { desk.stop_now(&listed).await }).await
+    }
+
+    async fn stop_now(&self, listed: &Listed) -> Result<(), Refusal> {
         self.backend.close(listed.session).await?;
         // One that was not placed yet must not be placed by whoever looks at it next.
         self.directory
@@ -250,26 +274,43 @@ impl Desk {
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    pub async fn delete(&self, listed: &Listed) -> Result<(), Refusal> {
+    pub async fn delete(self: &Arc<Self>, listed: &Listed) -> Result<(), Refusal> {
+        let (desk, listed) = (Arc::clone(self), listed.clone());
+        self.to_its_end(async move { desk.delete_now(&listed).await })
+            .await
+    }
+
+    /// Does what must not stop half-way when its client, or the time for its answer, is gone.
+    async fn to_its_end<F>(&self, work: F) -> Result<(), Refusal>
+    where
+        F: Future<Output = Result<(), Refusal>> + Send + 'static,
+    {
+        let (tell, told) = oneshot::channel();
+        self.tasks.spawn("livy end", async move {
+            tell.send(work.await).ok();
+        });
+        told.await.unwrap_or_else(|closed| Err(stopping(closed)))
+    }
+
+    async fn delete_now(&self, listed: &Listed) -> Result<(), Refusal> {
         self.backend.close(listed.session).await?;
         self.directory.remove(listed).await?;
         // It may have got its record meanwhile.
         self.backend.close(listed.session).await
     }
 
-    fn placing(&self) -> MutexGuard<'_, BTreeSet<u32>> {
-        self.placing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Starts the session in the background, unless that is going on already.
     fn place(self: &Arc<Self>, listed: &Listed) {
-        if !self.placing().insert(listed.number) {
-            return;
+        if self.starting.start(listed.number) {
+            self.spawn_placing(listed);
         }
+    }
+
+    fn spawn_placing(self: &Arc<Self>, listed: &Listed) {
         let (desk, listed) = (Arc::clone(self), listed.clone());
         self.tasks.spawn("livy start", async move {
             desk.place_now(&listed).await;
-            desk.placing().remove(&listed.number);
+            desk.starting.has_ended(listed.number);
         });
     }
 

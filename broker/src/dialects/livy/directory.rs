@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use berth_core::ids::SessionId;
 use berth_core::keys;
-use berth_core::record::{Dialect, FORMAT, Record, RecordError, SessionRecord, Work};
+use berth_core::record::{Dialect, FORMAT, Record, RecordError, SessionRecord, SessionState, Work};
 use berth_store::{Compare, Entry, Revision, StoreError, StoreRef, Txn, TxnOutcome};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -121,7 +121,10 @@ impl Directory {
     }
 
     /// The session that an earlier request with the same key made.
-    async fn made_before(&self, entry: &Listed) -> Result<Option<Listed>, Refusal> {
+    ///
+    /// # Errors
+    /// [`Refusal::KeyReused`], [`Refusal::Unavailable`].
+    pub async fn made_before(&self, entry: &Listed) -> Result<Option<Listed>, Refusal> {
         let Some(own) = &entry.key else { return Ok(None) };
         let key = self.resource.key_key(own.id);
         let Some(stored) = self.store.get(&key).await? else {
@@ -144,7 +147,7 @@ impl Directory {
             return Ok(None);
         };
         match self.by_number(number_in(Some(&stored))?).await? {
-            Some((holder, _)) if !holder.is_over() => {
+            Some((holder, _)) if !self.is_over(&holder).await? => {
                 let number = entry.number;
                 Err(Refusal::Rejected(format!(
                     "Duplicate session name: Some({name}) for session {number}"
@@ -152,6 +155,20 @@ impl Directory {
             }
             Some(_) | None => Ok(Some(stored.mod_revision)),
         }
+    }
+
+    /// True when a session has ended for good: by its entry, or by its record if it was not its client that ended it.
+    async fn is_over(&self, listed: &Listed) -> Result<bool, Refusal> {
+        // The end of a batch is in its entry.
+        if listed.is_over() || listed.work() == Work::Batch {
+            return Ok(listed.is_over());
+        }
+        let key = keys::session(listed.session);
+        let Some(stored) = self.store.get(&key).await? else {
+            return Ok(false);
+        };
+        let record = SessionRecord::decode(&key, &stored.value).map_err(|error| damaged(&error))?;
+        Ok(matches!(record.state, SessionState::Closed { reopen: false, .. }))
     }
 
     /// The session that a path segment means: a number or a name.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Caller;
 use super::access::Right;
 use super::desk::{Desk, Now};
+use super::extract::{Path, Query};
 use super::idempotency::Key;
 use super::kind::Kind;
 use super::listed::Listed;
@@ -144,7 +145,7 @@ pub(super) async fn recovery(State(desk): DeskState, by: By, Path(id): Path<Stri
 pub(super) async fn stop(State(desk): DeskState, by: By, Path(id): Path<String>) -> Answer {
     let listed = desk.find(&id, name(&by)).await?;
     desk.stop(&listed).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(view::empty(StatusCode::NO_CONTENT))
 }
 
 /// Livy's own ends the session, whatever its name says.
@@ -239,6 +240,7 @@ pub(super) async fn complete(
 ) -> Answer {
     let asked: Completion = read(&body_of(&desk, body)?)?;
     let listed = desk.find(&id, name(&by)).await?;
+    desk.touch(&listed, true);
     let candidates = desk.complete(&listed, asked).await?;
     ok(&json!({ "candidates": candidates }))
 }

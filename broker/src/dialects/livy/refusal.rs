@@ -47,6 +47,9 @@ pub enum Refusal {
     /// Too many sessions start.
     #[error("Rejected, too many sessions are being created!")]
     TooManyStarting,
+    /// Too many statements of the session have not ended.
+    #[error("the session has {0} statements that wait or run; send more once some have ended")]
+    TooManyOpen(usize),
     /// The headers are over the limit.
     #[error("the request's headers are larger than {0} bytes")]
     HeadersTooLarge(usize),
@@ -92,6 +95,7 @@ impl Refusal {
             Self::NoMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoVersion(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Forbidden(_) | Self::NotAllowed(_) | Self::Impersonation { .. } => StatusCode::FORBIDDEN,
+            Self::TooManyOpen(_) => StatusCode::TOO_MANY_REQUESTS,
             // Livy's own status; sparkmagic tries again on it.
             Self::NotReady(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -109,7 +113,7 @@ impl From<StoreError> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = view::json(self.status(), &json!({ "msg": self.to_string() }));
-        if matches!(self, Self::Unavailable(_)) {
+        if matches!(self, Self::Unavailable(_) | Self::TooManyOpen(_)) {
             let soon = HeaderValue::from_static("1");
             response.headers_mut().insert(RETRY_AFTER, soon);
         }

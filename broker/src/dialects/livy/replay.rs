@@ -20,7 +20,7 @@ pub enum Step {
     Cancelled,
     /// Leave it to whoever follows it, who carries it on or says that its outcome is unknown.
     Unfinished,
-    /// Leave it out: a resource that was not to be had, and its client was told so.
+    /// Leave it out: its client was told that it did not run, or that the resource is not to be had.
     Refused,
 }
 
@@ -35,6 +35,7 @@ impl Step {
         match &statement.end {
             None => Self::Unfinished,
             Some(end) if !end.known => Self::OutcomeUnknown,
+            Some(end) if end.is_not_run() => Self::Refused,
             Some(end) if end.state == State::Cancelled => Self::Cancelled,
             Some(end) if !end.effects.is_empty() => Self::HasEffects,
             Some(_) => Self::Replay,
@@ -147,10 +148,20 @@ mod tests {
             (ended(Reporting::Error, &["process:sh"]), Step::HasEffects),
             (ended(Reporting::Cancelled, &[]), Step::Cancelled),
             (Some(End::unknown(1)), Step::OutcomeUnknown),
+            // It ran, and what it did outside is not known any more.
+            (Some(End::unread("too large")), Step::OutcomeUnknown),
             (None, Step::Unfinished),
         ];
         for (end, expected) in table {
             assert_eq!(step(end.clone()), expected, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn i3_what_its_client_knows_not_to_have_run_never_runs() {
+        let refused = Some(End::refused("the session lost its driver again and again", 1));
+        for task in [Task::Statement, Task::Job, Task::Add] {
+            assert_eq!(step_of(task, refused.clone()), Step::Refused, "{task:?}");
         }
     }
 

@@ -5,9 +5,24 @@ pub fn first_shown(last: u64, retained: u32) -> u64 {
     (last + 1).saturating_sub(u64::from(retained.max(1)))
 }
 
+/// The first statement with which an earlier one is shown no more.
+pub fn evicted_by(number: u64, retained: u32) -> u64 {
+    number.saturating_add(u64::from(retained.max(1)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// livy#73
+    #[test]
+    fn each_statement_is_evicted_by_one() {
+        for (number, retained) in [(0, 100), (7, 1), (5, 0)] {
+            let last = evicted_by(number, retained);
+            assert!(first_shown(last, retained) > number, "{number} {retained}");
+            assert!(first_shown(last - 1, retained) <= number, "{number} {retained}");
+        }
+    }
 
     /// livy#73
     #[test]

@@ -88,6 +88,11 @@ impl Intent {
     }
 }
 
+/// The error of a statement that no driver was given.
+const NOT_RUN: &str = "NotRun";
+/// The error of a statement that ran, and whose answer is gone.
+const ANSWER_LOST: &str = "AnswerLost";
+
 /// The end of a statement: the answer in its lineage entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct End {
@@ -213,9 +218,9 @@ impl End {
         }
     }
 
-    /// The end of a statement that could not be given to a driver at all.
+    /// The end of a statement that could not be given to a driver at all. No driver may be given it later.
     pub fn refused(reason: &str, at: i64) -> Self {
-        let output = json!({ "status": "error", "ename": "NotRun", "evalue": reason, "traceback": [] });
+        let output = json!({ "status": "error", "ename": NOT_RUN, "evalue": reason, "traceback": [] });
         Self {
             state: State::Available,
             output,
@@ -225,6 +230,21 @@ impl End {
             started: 0,
             completed: at,
         }
+    }
+
+    /// The end of a statement that ran, and of which no more than that was kept: what it did outside is not known.
+    pub fn unread(reason: &str) -> Self {
+        let text = format!("the statement ran, but its answer is lost: {reason}");
+        let output = json!({ "status": "error", "ename": ANSWER_LOST, "evalue": text, "traceback": [] });
+        Self {
+            output,
+            ..Self::unknown(0)
+        }
+    }
+
+    /// True if its client was told that it did not run. Code that fails by this name has a start.
+    pub fn is_not_run(&self) -> bool {
+        self.known && self.started == 0 && self.output["ename"] == NOT_RUN
     }
 }
 
@@ -248,13 +268,11 @@ fn error_output(reported: &Reported) -> Value {
 impl State {
     fn unfinished(live: &Reported) -> Self {
         match live.state() {
-            Reporting::Running if live.cancelling => Self::Cancelling,
-            Reporting::Running => Self::Running,
-            Reporting::Unspecified
-            | Reporting::Waiting
-            | Reporting::Ok
-            | Reporting::Error
-            | Reporting::Cancelled => Self::Waiting,
+            Reporting::Unspecified | Reporting::Waiting => Self::Waiting,
+            Reporting::Cancelled => Self::Cancelling,
+            Reporting::Running | Reporting::Ok | Reporting::Error if live.cancelling => Self::Cancelling,
+            // It is shown with its end once that is written down.
+            Reporting::Running | Reporting::Ok | Reporting::Error => Self::Running,
         }
     }
 }

@@ -6,6 +6,7 @@ mod conventions;
 mod expiry;
 mod fakes;
 mod idempotency;
+mod limits;
 mod places;
 mod replicas;
 mod surface;

@@ -9,7 +9,7 @@ mod value;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use berth_runtime::clock::unix_millis;
@@ -19,6 +19,7 @@ use maud::Markup;
 
 use super::access::Right;
 use super::desk::Desk;
+use super::extract::{Path, Query};
 use super::handlers::{By, name};
 use super::refusal::Refusal;
 use super::request::{Range, slice};

@@ -4,23 +4,25 @@ use std::sync::Arc;
 
 use axum::extract::multipart::{Multipart, MultipartRejection};
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
-use axum::{Router, body};
+use axum::{Router, middleware};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::access::Right;
 use super::desk::Desk;
+use super::extract::Path;
 use super::handlers::{Answer, By, DeskState, body_of, name};
+use super::idempotency::Key;
 use super::job::{self, NewJob};
 use super::receipt::{broken, receive};
 use super::refusal::Refusal;
 use super::request::{integer, read};
 use super::resource::{Resource, Source, What, safe_name};
-use super::{LivyConfig, paths, view};
+use super::{LivyConfig, conventions, paths, view};
 
 /// Room in a multipart body for what is not the file.
 const AROUND_BYTES: usize = 64 << 10;
@@ -46,7 +48,10 @@ pub(super) fn routes(config: &LivyConfig) -> Router<Arc<Desk>> {
         .route("/sessions/{id}/submit-job", post(submit_job))
         .route("/sessions/{id}/run-job", post(submit_job))
         .route("/sessions/{id}/jobs/{job}", get(show_job))
-        .route("/sessions/{id}/jobs/{job}/cancel", post(cancel_job))
+        .route(
+            "/sessions/{id}/jobs/{job}/cancel",
+            post(cancel_job).route_layer(middleware::from_fn(conventions::in_time)),
+        )
 }
 
 type Parts = Result<Multipart, MultipartRejection>;
@@ -108,11 +113,19 @@ async fn add(State(desk): DeskState, by: By, Path(id): Path<String>, what: What,
 }
 
 /// `run-job` is the same: a driver runs one thing at a time.
-async fn submit_job(State(desk): DeskState, by: By, Path(id): Path<String>, body: Body) -> Answer {
-    let asked: NewJob = read(&body_of(&desk, body)?)?;
+async fn submit_job(
+    State(desk): DeskState,
+    by: By,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let body = body_of(&desk, body)?;
+    let key = Key::read(&headers, &body)?;
+    let asked: NewJob = read(&body)?;
     let listed = desk.find(&id, name(&by)).await?;
     desk.touch(&listed, true);
-    let job = desk.submit_job(&listed, asked.intent()?).await?;
+    let job = desk.submit_job(&listed, asked.intent()?, key.as_ref()).await?;
     let location = format!("/sessions/{}/jobs/{}", listed.number, job.number);
     Ok(view::created(&job::show(&job, None), &location))
 }
@@ -137,10 +150,6 @@ fn missing(what: What) -> Refusal {
     Refusal::Malformed(format!("No {} sent!", what.part()))
 }
 
-/// 200 without a body, which Livy calls JSON all the same.
 fn empty() -> Response {
-    let mut response = Response::new(body::Body::empty());
-    let json = HeaderValue::from_static("application/json;charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
+    view::empty(StatusCode::OK)
 }

@@ -33,6 +33,13 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Response {
     response
 }
 
+/// An answer without a body, which Livy calls JSON all the same.
+pub(super) fn empty(status: StatusCode) -> Response {
+    let mut response = json(status, &Value::Null);
+    *response.body_mut() = Body::empty();
+    response
+}
+
 /// A 201 answer with its `Location`.
 pub(super) fn created(value: &Value, location: &str) -> Response {
     let mut response = json(StatusCode::CREATED, value);

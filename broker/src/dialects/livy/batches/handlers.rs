@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query, State};
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use super::desk::Batches;
 use super::request::NewBatch;
 use super::{Batch, shown};
 use crate::dialects::livy::access::Right;
+use crate::dialects::livy::extract::{Path, Query};
 use crate::dialects::livy::handlers::{Answer, By, body_within, name, ok};
 use crate::dialects::livy::idempotency::Key;
 use crate::dialects::livy::listed::Listed;

@@ -13,7 +13,7 @@ use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::request::Completion;
-use crate::dialects::livy::retention::first_shown;
+use crate::dialects::livy::retention::{evicted_by, first_shown};
 use crate::dialects::livy::statement::{End, Statement};
 
 /// Where a statement is taken.
@@ -62,7 +62,8 @@ impl Desk {
     /// # Errors
     /// [`Refusal::Unavailable`].
     pub async fn interrupt(&self, listed: &Listed) -> Result<(), Refusal> {
-        for statement in self.backend.statements(listed.session).await? {
+        // The last one first: with the one that runs, the next would begin.
+        for statement in self.backend.statements(listed.session).await?.into_iter().rev() {
             if statement.end.is_none() {
                 self.stop_statement(listed, &statement).await?;
             }
@@ -93,7 +94,7 @@ impl Desk {
         listed: &Listed,
         statement: &mut Statement,
     ) -> Result<Option<Reported>, Refusal> {
-        if self.followed().contains(&(listed.session, statement.id)) {
+        if self.followed.has(listed.session, statement.id) {
             return self.look(listed, statement.id).await;
         }
         let is_active = self.backend.phase(listed.session).await? == Phase::Active;
@@ -146,13 +147,13 @@ impl Desk {
                 Ok(None)
             }
             Err(DriverFault::Lost) => {
-                self.end(seat, statement, End::unknown(now())).await;
+                self.give_up(seat, statement).await;
                 let desk = Arc::clone(self);
                 self.tasks
                     .spawn("livy recovery", async move { desk.recover(seat).await });
                 Ok(None)
             }
-            Err(fault @ (DriverFault::NoStatement | DriverFault::Refused(_))) => {
+            Err(fault @ (DriverFault::NoStatement | DriverFault::Refused(_) | DriverFault::Silent(_))) => {
                 Err(Refusal::Unavailable(fault.to_string()))
             }
         }
@@ -161,7 +162,7 @@ impl Desk {
     /// Takes a statement that surely did not begin, or may run again, to another driver, in the background.
     fn follow_on(self: &Arc<Self>, seat: Seat, mut statement: Statement, to: Carry) {
         let id = statement.id;
-        if !self.followed().insert((seat.session, id)) {
+        if !self.followed.insert(seat.session, id, statement.epoch) {
             return;
         }
         let desk = Arc::clone(self);
@@ -174,7 +175,7 @@ impl Desk {
                 let seat = desk.start(next, &mut statement).await;
                 desk.follow(seat, statement).await;
             }
-            desk.followed().remove(&(seat.session, id));
+            desk.followed.remove(seat.session, id);
         });
     }
 
@@ -193,8 +194,9 @@ impl Desk {
         let Ok(id) = u64::try_from(id) else {
             return Ok(None);
         };
-        let last = self.backend.last(listed.session).await?;
-        if id < first_shown(last, self.config().retained_statements) {
+        // Of several brokers none has to know of the others' statements for this.
+        let evicts = evicted_by(id, self.config().retained_statements);
+        if self.backend.has_had(listed.session, evicts).await? {
             return Ok(None);
         }
         self.backend.statement(listed.session, id).await
@@ -218,7 +220,9 @@ impl Desk {
         let seat = self.seat_now(listed).await?;
         match self.backend.cancel(seat, statement.id).await {
             Ok(()) | Err(DriverFault::NoStatement | DriverFault::Lost | DriverFault::NeverBegan) => Ok(()),
-            Err(DriverFault::Refused(reason)) => Err(Refusal::Unavailable(reason)),
+            Err(DriverFault::Refused(reason) | DriverFault::Silent(reason)) => {
+                Err(Refusal::Unavailable(reason))
+            }
         }
     }
 

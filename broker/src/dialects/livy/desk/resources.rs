@@ -8,22 +8,19 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::Desk;
 use super::run::{Begun, now};
 use super::waiting::PROMPT;
+use super::{Desk, stopping};
 use crate::dialects::livy::backend::{DriverFault, Phase};
+use crate::dialects::livy::idempotency::Key;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::resource::Resource;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 
 /// A session that was entered just now gets its record within this time.
-const RECORD_DEADLINE: Duration = Duration::from_secs(10);
+const RECORD_DEADLINE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(100);
-
-fn stopping<T>(_closed: T) -> Refusal {
-    Refusal::Unavailable("the broker is shutting down".to_owned())
-}
 
 impl Desk {
     /// Keeps a piece of an uploaded file, and tells its name.
@@ -73,26 +70,37 @@ impl Desk {
     }
 
     async fn check_active(self: &Arc<Self>, listed: &Listed) -> Result<(), Refusal> {
-        match self.state(listed).await? {
-            "dead" | "killed" | "error" | "shutting_down" => Err(Refusal::Inactive),
-            _ => Ok(()),
+        match self.state_without_driver(listed).await? {
+            Some("dead") => Err(Refusal::Inactive),
+            Some(_) | None => Ok(()),
         }
     }
 
-    /// Takes a job: answers when it is durable. A session that is starting runs it once it has its driver.
+    /// Takes a job: answers when it is durable. A session that is starting runs it once it has its driver. One that
+    /// is repeated with its key is not run again.
     ///
     /// # Errors
     /// Nothing ran, and nothing will.
-    pub async fn submit_job(self: &Arc<Self>, listed: &Listed, intent: Intent) -> Result<Statement, Refusal> {
+    pub async fn submit_job(
+        self: &Arc<Self>,
+        listed: &Listed,
+        intent: Intent,
+        key: Option<&Key>,
+    ) -> Result<Statement, Refusal> {
         if intent.code.len() > self.config().max_code_bytes {
             return Err(Refusal::TooLarge(self.config().max_code_bytes));
         }
+        let operation = match self.made_before(listed, &intent, key).await? {
+            Ok(first) => return Ok(first),
+            Err(operation) => operation,
+        };
         self.check_active(listed).await?;
+        self.check_room(listed).await?;
         let patience = match self.entered(listed).await? {
             Phase::Active => PROMPT,
             Phase::Absent | Phase::Placing | Phase::Recovering | Phase::Closed => Duration::ZERO,
         };
-        self.take(listed, (Uuid::now_v7(), intent), patience).await
+        self.take(listed, (operation, intent), patience).await
     }
 
     /// How far a session is, once it has its record.
@@ -173,7 +181,9 @@ impl Desk {
                 self.backend.give_up(listed.session, of, &end).await.map(drop)
             }
             Ok(()) | Err(DriverFault::Lost | DriverFault::NeverBegan) => Ok(()),
-            Err(DriverFault::Refused(reason)) => Err(Refusal::Unavailable(reason)),
+            Err(DriverFault::Refused(reason) | DriverFault::Silent(reason)) => {
+                Err(Refusal::Unavailable(reason))
+            }
         }
     }
 }

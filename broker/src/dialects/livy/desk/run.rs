@@ -1,23 +1,22 @@
 //! Statements: durable before their id is told, started in order, followed to their end.
 
-use std::collections::BTreeSet;
 use std::pin::pin;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::ids::SessionId;
 use berth_runtime::clock::unix_millis;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Desk;
-use super::waiting::PROMPT;
+use super::waiting::{MAX_GIVEN, PROMPT};
+use super::{Desk, stopping};
 use crate::dialects::livy::backend::{DriverFault, Numbered, Seat};
 use crate::dialects::livy::idempotency::Key;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::statement::{End, Intent, Statement};
+use crate::dialects::livy::task::Task;
 
 /// How long one question for a statement's end stays open at the agent.
 const POLL: Duration = Duration::from_secs(30);
@@ -55,17 +54,32 @@ impl Desk {
         if intent.code.len() > self.config().max_code_bytes {
             return Err(Refusal::TooLarge(self.config().max_code_bytes));
         }
-        let operation = key.map_or_else(Uuid::now_v7, |key| key.id(&listed.session.to_string()));
-        if key.is_some()
-            && let Some(first) = self.backend.recall(listed.session, operation).await?
-        {
-            return first.unless_other(&intent);
-        }
-        let state = self.state(listed).await?;
-        if matches!(state, "starting" | "dead") {
+        let operation = match self.made_before(listed, &intent, key).await? {
+            Ok(first) => return Ok(first),
+            Err(operation) => operation,
+        };
+        if let Some(state @ ("starting" | "dead")) = self.state_without_driver(listed).await? {
             return Err(Refusal::NotReady(state));
         }
+        self.check_room(listed).await?;
         self.take(listed, (operation, intent), PROMPT).await
+    }
+
+    /// What an earlier request with the same key made; else the operation that this one is.
+    pub(super) async fn made_before(
+        &self,
+        listed: &Listed,
+        intent: &Intent,
+        key: Option<&Key>,
+    ) -> Result<Result<Statement, Uuid>, Refusal> {
+        let Some(key) = key else {
+            return Ok(Err(Uuid::now_v7()));
+        };
+        let operation = key.id(&listed.session.to_string());
+        match self.backend.recall(listed.session, operation).await? {
+            Some(first) => first.unless_other(intent).map(Ok),
+            None => Ok(Err(operation)),
+        }
     }
 
     /// Takes a statement or job of a session that has a record: answers when it is durable, and was given to the
@@ -83,8 +97,7 @@ impl Desk {
         self.tasks.spawn("livy statement", async move {
             desk.run(&listed, asked, (until, tell)).await
         });
-        told.await
-            .unwrap_or_else(|_closed| Err(Refusal::Unavailable("the broker is shutting down".to_owned())))
+        told.await.unwrap_or_else(|closed| Err(stopping(closed)))
     }
 
     async fn run(self: &Arc<Self>, listed: &Listed, asked: (Uuid, Intent), (until, tell): (Instant, Tell)) {
@@ -104,7 +117,8 @@ impl Desk {
         tell.send(begun).ok();
     }
 
-    /// The session's place and its turn. `None` if they are not to be had by then, or what waits comes first.
+    /// The session's place and its turn. `None` if they are not to be had by then, if what waits comes first, or if
+    /// the driver has enough.
     async fn ready(&self, listed: &Listed, until: Instant) -> Result<Option<(Seat, Turn<'_>)>, Refusal> {
         if self.waiting().is_given(listed.session) {
             return Ok(None);
@@ -112,7 +126,8 @@ impl Desk {
         let ready = async {
             let seat = self.backend.seat(listed).await?;
             let turn = self.turn(listed).lock().await;
-            Ok(self.is_clear(seat).await?.then_some((seat, turn)))
+            let has_room = self.followed.count(listed.session) < MAX_GIVEN && self.is_clear(seat).await?;
+            Ok(has_room.then_some((seat, turn)))
         };
         tokio::time::timeout_at(until, ready).await.unwrap_or(Ok(None))
     }
@@ -125,7 +140,7 @@ impl Desk {
         (until, tell): (Instant, Tell),
     ) {
         let id = statement.id;
-        self.follows(seat.session, id);
+        self.followed.insert(seat.session, id, seat.epoch);
         let asked = statement.clone();
         let started = {
             let mut starting = pin!(self.start(seat, &mut statement));
@@ -138,22 +153,14 @@ impl Desk {
                 }
             }
         };
-        let (seat, tell) = started;
+        let (session, (seat, tell)) = (seat.session, started);
         // A client that has hung up does not hear the id; the statement is there all the same.
         if let Some(tell) = tell {
             tell.send(Ok(statement.clone())).ok();
         }
         drop(turn);
         self.follow(seat, statement).await;
-        self.followed().remove(&(seat.session, id));
-    }
-
-    pub(super) fn followed(&self) -> MutexGuard<'_, BTreeSet<(SessionId, u64)>> {
-        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn follows(&self, session: SessionId, id: u64) {
-        self.followed().insert((session, id));
+        self.followed.remove(session, id);
     }
 
     pub(super) fn turn(&self, listed: &Listed) -> &tokio::sync::Mutex<()> {
@@ -192,34 +199,35 @@ impl Desk {
         first.ok_or(Refusal::NoStatement)?.unless_other(intent)
     }
 
-    /// Gives a statement to the session's driver, to the next one if it surely did not begin or may run again.
-    pub(super) async fn start(&self, mut seat: Seat, statement: &mut Statement) -> Seat {
+    /// Gives a statement to the session's driver, to the next one if it surely did not begin or may run again. `None`
+    /// when it is left to others.
+    pub(super) async fn start(&self, mut seat: Seat, statement: &mut Statement) -> Option<Seat> {
         for _ in 0..MAX_STARTS {
             let end = match self.backend.start(seat, statement.id, &statement.intent).await {
-                Ok(_) => return seat,
+                Ok(_) => {
+                    self.followed.is_with(seat, statement.id);
+                    return Some(seat);
+                }
                 Err(DriverFault::Lost) if !statement.intent.may_run_again() => {
                     self.end_unknown(seat, statement).await;
-                    return seat;
+                    return None;
                 }
                 Err(DriverFault::NeverBegan | DriverFault::Lost) => {
-                    match self.carry_on(seat, statement).await {
-                        Some(next) => {
-                            seat = next;
-                            continue;
-                        }
-                        None => return seat,
-                    }
+                    seat = self.carry_on(seat, statement).await?;
+                    continue;
                 }
+                // It may be with the agent, where whoever follows it looks.
+                Err(DriverFault::Silent(_)) => return Some(seat),
                 Err(fault @ (DriverFault::NoStatement | DriverFault::Refused(_))) => {
                     End::refused(&fault.to_string(), now())
                 }
             };
             self.end(seat, statement, end).await;
-            return seat;
+            return None;
         }
         let end = End::refused("the session lost its driver again and again", now());
         self.end(seat, statement, end).await;
-        seat
+        None
     }
 
     /// Recovers the session and takes along a statement that surely did not begin or may run again. `None` when it
@@ -227,6 +235,8 @@ impl Desk {
     pub(super) async fn carry_on(&self, seat: Seat, statement: &mut Statement) -> Option<Seat> {
         let next = match self.backend.lost(seat).await {
             Ok(next) => next,
+            // It waits for a driver as what is taken meanwhile does, and is the first of them.
+            Err(Refusal::Unavailable(_)) if self.wait_again(seat, statement).await => return None,
             Err(refusal) => {
                 let end = End::refused(&refusal.to_string(), now());
                 self.end(seat, statement, end).await;
@@ -236,11 +246,29 @@ impl Desk {
         self.carry(next, statement).await
     }
 
+    /// Puts a statement that surely did not begin, or may run again, back to those that wait. False if that is no use:
+    /// whoever adds a resource waits for it.
+    async fn wait_again(&self, seat: Seat, statement: &Statement) -> bool {
+        let given = (statement.id, statement.epoch);
+        if statement.intent.task == Task::Add {
+            return false;
+        }
+        match self.backend.put_back(seat.session, given).await {
+            // Whoever has settled it has seen to it.
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %error, "statement not put back");
+                false
+            }
+        }
+    }
+
     /// Takes a statement along to the place where its session lives by now.
     pub(super) async fn carry(&self, next: Seat, statement: &mut Statement) -> Option<Seat> {
         match self.backend.carry(next, (statement.id, statement.epoch)).await {
             Ok(true) => {
                 statement.epoch = next.epoch;
+                self.followed.wait_in_line(next, statement.id).await;
                 Some(next)
             }
             Ok(false) => None,
@@ -252,42 +280,55 @@ impl Desk {
     }
 
     /// Waits for the end of a statement. `None` when it is left to whoever asks for it next.
-    pub(super) async fn follow(&self, mut seat: Seat, mut statement: Statement) -> Option<End> {
-        let mut runs = 1;
-        while statement.end.is_none() {
+    pub(super) async fn follow(&self, started: Option<Seat>, mut statement: Statement) -> Option<End> {
+        let (mut started, mut runs) = (started, 1);
+        while let (Some(seat), None) = (started, &statement.end) {
             match self.backend.get(seat, statement.id, POLL).await {
                 Ok(reported) => {
                     if let Some(end) = End::of(&reported) {
                         self.end(seat, &mut statement, end).await;
                     }
                 }
-                Err(DriverFault::NeverBegan) => match self.carry_on(seat, &mut statement).await {
-                    Some(next) => seat = self.start(next, &mut statement).await,
-                    None => return statement.end,
-                },
-                Err(DriverFault::Refused(reason)) => {
+                Err(DriverFault::NeverBegan) => started = self.start_again(seat, &mut statement).await,
+                Err(DriverFault::Refused(reason) | DriverFault::Silent(reason)) => {
                     // It goes on there; whoever asks for it next settles it.
                     tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %reason, "statement not followed");
                     return None;
                 }
                 Err(DriverFault::Lost) if runs < MAX_STARTS && statement.intent.may_run_again() => {
                     runs += 1;
-                    match self.carry_on(seat, &mut statement).await {
-                        Some(next) => seat = self.start(next, &mut statement).await,
-                        None => return statement.end,
-                    }
+                    started = self.start_again(seat, &mut statement).await;
                 }
                 Err(DriverFault::Lost | DriverFault::NoStatement) => {
                     self.end_unknown(seat, &mut statement).await;
+                    return statement.end;
                 }
             }
         }
         statement.end
     }
 
+    /// Takes a statement to the next driver. `None` when it is left to others.
+    async fn start_again(&self, seat: Seat, statement: &mut Statement) -> Option<Seat> {
+        let next = self.carry_on(seat, statement).await?;
+        self.start(next, statement).await
+    }
+
     async fn end_unknown(&self, seat: Seat, statement: &mut Statement) {
-        self.end(seat, statement, End::unknown(now())).await;
+        self.give_up(seat, statement).await;
         self.recover(seat).await;
+    }
+
+    /// Ends a statement that was lost with its driver, unless somebody knows better and has taken it along.
+    pub(super) async fn give_up(&self, seat: Seat, statement: &mut Statement) {
+        let (of, end) = ((statement.id, statement.epoch), End::unknown(now()));
+        match self.backend.give_up(seat.session, of, &end).await {
+            Ok(true) => statement.end = Some(end),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %error, "statement's end not written down");
+            }
+        }
     }
 
     pub(super) async fn end(&self, seat: Seat, statement: &mut Statement, end: End) {

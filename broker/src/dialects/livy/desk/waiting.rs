@@ -1,4 +1,4 @@
-//! Statements and jobs that wait for a driver.
+//! Statements and jobs that wait for a driver, or for room with theirs.
 //!
 //! Their client has their id as soon as they are durable (I2). None of them is given to a driver before a broker has
 //! claimed it in the store, so that no two drivers get it (I3); they are given in order, and before what comes later.
@@ -10,8 +10,8 @@ use std::time::Duration;
 use berth_core::ids::{Epoch, SessionId};
 use uuid::Uuid;
 
-use super::Desk;
 use super::run::now;
+use super::{Desk, MAX_OPEN};
 use crate::dialects::livy::backend::Seat;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
@@ -19,6 +19,11 @@ use crate::dialects::livy::statement::{End, Intent, Statement};
 
 /// How long a client waits for its session's driver before it is answered without one.
 pub(super) const PROMPT: Duration = Duration::from_secs(3);
+/// Statements that a driver has at once, the one that runs among them. The others wait in the store: there they are
+/// safe from its loss, and nothing that is queued takes memory.
+pub(super) const MAX_GIVEN: usize = 16;
+/// How soon it is noticed that another broker's statement has ended.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Sessions of which it is remembered that nothing waits; beyond, it is read again.
 const MAX_CLEAR: usize = 100_000;
 
@@ -48,6 +53,11 @@ impl Waiting {
         }
         self.clear.insert(seat.session, seat.epoch);
         !self.is_given(seat.session)
+    }
+
+    /// Notes that something may wait at another broker.
+    fn is_crowded(&mut self, session: SessionId) {
+        self.clear.remove(&session);
     }
 
     /// Notes that something waits; true if a task has to be started for it.
@@ -121,26 +131,83 @@ impl Desk {
         });
     }
 
+    /// Gives what waits, in order, as the driver gets room for it. Ends when nothing waits.
     async fn give(self: &Arc<Self>, listed: &Listed) -> Result<Seat, Refusal> {
-        let first = self.backend.seat(listed).await?;
-        let mut seat = first;
-        let _turn = self.turn(listed).lock().await;
-        for mut statement in self.backend.waiting(listed.session).await? {
-            if !self.backend.claim(seat, statement.id).await? {
+        loop {
+            let seat = self.backend.seat(listed).await?;
+            let changed = self.followed.changed();
+            let queue = self.backend.waiting(listed.session, MAX_GIVEN).await?;
+            if queue.open.waits == 0 {
+                return Ok(seat);
+            }
+            if queue.next.is_empty() {
+                // Late is an answer too: it may have ended at another broker, or that broker may be lost.
+                drop(tokio::time::timeout(LOOK_AGAIN, changed).await);
+                self.settle_for_others(listed, queue.oldest).await?;
                 continue;
             }
-            statement.waits = false;
-            statement.epoch = seat.epoch;
-            self.follows(seat.session, statement.id);
-            seat = self.start(seat, &mut statement).await;
-            let desk = Arc::clone(self);
-            self.tasks.spawn("livy statement", async move {
-                let id = statement.id;
-                desk.follow(seat, statement).await;
-                desk.followed().remove(&(seat.session, id));
-            });
+            // What another broker has claimed must be with the driver before what comes after it.
+            self.settle_for_others(listed, queue.newest).await?;
+            for statement in queue.next {
+                if !self.give_one(listed, seat, statement).await? {
+                    break;
+                }
+            }
         }
-        Ok(first)
+    }
+
+    /// Settles what another broker follows, or has left open.
+    async fn settle_for_others(
+        self: &Arc<Self>,
+        listed: &Listed,
+        given: Option<Statement>,
+    ) -> Result<(), Refusal> {
+        match given {
+            Some(mut given) if !self.followed.has(listed.session, given.id) => {
+                self.settle(listed, &mut given).await.map(drop)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// False if what waits has to be looked at again: others give, too, and a driver may be lost.
+    async fn give_one(
+        self: &Arc<Self>,
+        listed: &Listed,
+        seat: Seat,
+        mut statement: Statement,
+    ) -> Result<bool, Refusal> {
+        self.followed.wait_in_line(seat, statement.id).await;
+        let _turn = self.turn(listed).lock().await;
+        if !self.backend.claim(seat, statement.id).await? {
+            return Ok(false);
+        }
+        statement.waits = false;
+        statement.epoch = seat.epoch;
+        let id = statement.id;
+        self.followed.insert(seat.session, id, seat.epoch);
+        let started = self.start(seat, &mut statement).await;
+        let desk = Arc::clone(self);
+        self.tasks.spawn("livy statement", async move {
+            desk.follow(started, statement).await;
+            desk.followed.remove(seat.session, id);
+        });
+        Ok(started == Some(seat))
+    }
+
+    /// Whether a session takes one more statement. One whose driver has enough, or in which some wait, lets it wait.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyOpen`], [`Refusal::Unavailable`].
+    pub(super) async fn check_room(&self, listed: &Listed) -> Result<(), Refusal> {
+        let open = self.backend.unfinished(listed.session).await?;
+        if open.count() >= MAX_OPEN {
+            return Err(Refusal::TooManyOpen(MAX_OPEN));
+        }
+        if open.waits > 0 || open.given >= MAX_GIVEN {
+            self.waiting().is_crowded(listed.session);
+        }
+        Ok(())
     }
 
     /// Ends a statement that waits, as cancelled. False if it was given to a driver.
@@ -149,13 +216,14 @@ impl Desk {
         Ok(statement.waits && self.backend.withdraw(listed.session, id, &end).await?)
     }
 
-    /// True if nothing waits that has to be given to the driver first.
+    /// True if nothing waits that has to be given to the driver first, and the driver has room.
     pub(super) async fn is_clear(&self, seat: Seat) -> Result<bool, Refusal> {
         if self.waiting().is_clear(seat) {
             return Ok(true);
         }
-        let none = self.backend.waiting(seat.session).await?.is_empty();
-        Ok(none && self.waiting().note_clear(seat))
+        let open = self.backend.unfinished(seat.session).await?;
+        let clear = open.waits == 0 && open.given < MAX_GIVEN;
+        Ok(clear && self.waiting().note_clear(seat))
     }
 
     /// The session's place, for a call that does nothing without it.

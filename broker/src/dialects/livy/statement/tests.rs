@@ -86,3 +86,37 @@ fn what_runs_has_no_output_yet() {
     assert_eq!(statement(None).show(Some(&cancelling))["state"], "cancelling");
     assert_eq!(statement(None).show(None)["state"], "waiting");
 }
+
+/// livy#67: a state never goes back.
+#[test]
+fn what_has_ended_at_its_driver_is_no_more_waiting() {
+    let table = [
+        (Reporting::Waiting, "waiting"),
+        (Reporting::Running, "running"),
+        (Reporting::Ok, "running"),
+        (Reporting::Error, "running"),
+        (Reporting::Cancelled, "cancelling"),
+    ];
+    for (live, shown) in table {
+        assert_eq!(
+            statement(None).show(Some(&reported(live)))["state"],
+            shown,
+            "{live:?}"
+        );
+    }
+}
+
+#[test]
+fn i3_only_what_no_driver_was_given_is_told_as_not_run() {
+    assert!(End::refused("no room", 1).is_not_run());
+    for end in [End::unread("no room"), End::unknown(1), End::cancelled(1)] {
+        assert!(!end.is_not_run(), "{end:?}");
+    }
+    // Code of a client may raise what it likes.
+    let raised = Reported {
+        error_name: NOT_RUN.to_owned(),
+        started_at_unix_ms: 5,
+        ..reported(Reporting::Error)
+    };
+    assert!(!End::of(&raised).unwrap().is_not_run());
+}

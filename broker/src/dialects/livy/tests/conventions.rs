@@ -45,6 +45,38 @@ async fn bodies_may_be_compressed_and_other_encodings_are_ignored() {
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
+/// livy#3
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_in_livys_shape() {
+    let house = house(1 << 20);
+    house.session().await;
+    for path in [
+        "/sessions/%FF",
+        "/sessions/0/statements/%FF",
+        "/sessions/%FF/jobs/1",
+        "/batches/%FF/state",
+        "/sessions?from=1&from=2",
+        "/sessions/0/log?size=1&size=2",
+        "/batches?size=1&size=2",
+        "/sessions?doAs=bob&doAs=bob",
+    ] {
+        let (status, headers, body) = house.raw(Request::get(path), Vec::new()).await;
+        assert_eq!(
+            (status, headers["content-type"].to_str().unwrap()),
+            (StatusCode::BAD_REQUEST, JSON),
+            "{path}"
+        );
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert!(body["msg"].is_string(), "{path}: {body}");
+    }
+    let (status, headers, body) = house.raw(Request::post("/sessions/0/stop"), Vec::new()).await;
+    assert_eq!(
+        (status, headers["content-type"].to_str().unwrap()),
+        (StatusCode::NO_CONTENT, JSON)
+    );
+    assert!(body.is_empty());
+}
+
 #[tokio::test]
 async fn answers_are_compressed_for_who_asks() {
     let house = house(1 << 20);

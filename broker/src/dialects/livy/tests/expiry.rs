@@ -24,8 +24,10 @@ async fn calls_keep_a_session_alive_and_lists_do_not() {
             let wanted = vec![false; if counts { calls } else { 0 }];
             assert_eq!(house.backend.touches(), wanted, "{path}");
         }
-        house.post("/sessions/0/connect", Value::Null).await;
-        assert_eq!(house.backend.touches().last(), Some(&true));
+        for (path, body) in [("connect", Value::Null), ("completion", json!({ "code": "s" }))] {
+            house.post(&format!("/sessions/0/{path}"), body).await;
+            assert_eq!(house.backend.touches().last(), Some(&true), "{path}");
+        }
     }
 }
 

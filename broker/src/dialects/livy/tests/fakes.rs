@@ -16,13 +16,16 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::dialects::livy::backend::{Backend, DriverFault, Numbered, Phase, Seat};
+use crate::dialects::livy::backend::{Backend, DriverFault, Numbered, Open, Phase, Queue, Seat};
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::recovery::Happened;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 use crate::dialects::livy::task::Task;
+
+/// What an agent takes of one session, as `agent/src/statements.rs` has it.
+const MAX_UNFINISHED: usize = 32;
 
 /// Keys without leases and watches.
 #[derive(Debug, Default)]
@@ -128,6 +131,8 @@ struct State {
     operations: BTreeMap<Uuid, u64>,
     touches: Vec<(SessionId, bool)>,
     dead: bool,
+    /// True while a session that has lost its driver gets no other one.
+    no_room: bool,
     refuse_start: bool,
 }
 
@@ -160,6 +165,11 @@ impl FakeBackend {
     pub(super) fn kill_driver(&self) {
         self.state.lock().unwrap().dead = true;
         self.changed.notify_waiters();
+    }
+
+    /// Lets no session that has lost its driver get another one, or lets them again.
+    pub(super) fn fill(&self, full: bool) {
+        self.state.lock().unwrap().no_room = full;
     }
 
     /// Loses the driver before the next statement reaches it.
@@ -247,6 +257,10 @@ impl FakeBackend {
     }
 }
 
+fn is_given(statement: &Statement) -> bool {
+    statement.end.is_none() && !statement.waits && statement.intent.task != Task::Add
+}
+
 #[async_trait]
 impl Backend for FakeBackend {
     fn check(&self, _listed: &Listed) -> Result<(), Refusal> {
@@ -287,6 +301,9 @@ impl Backend for FakeBackend {
 
     async fn lost(&self, seat: Seat) -> Result<Seat, Refusal> {
         let mut state = self.state.lock().unwrap();
+        if state.no_room {
+            return Err(Refusal::Unavailable("no room".to_owned()));
+        }
         state.dead = false;
         state.running.clear();
         let epoch = seat.epoch.next();
@@ -309,8 +326,8 @@ impl Backend for FakeBackend {
         Ok(id.and_then(|id| state.statements.get(usize::try_from(id).unwrap()).cloned()))
     }
 
-    async fn last(&self, _session: SessionId) -> Result<u64, Refusal> {
-        Ok((self.of(Task::Statement).len() as u64).saturating_sub(1))
+    async fn has_had(&self, _session: SessionId, number: u64) -> Result<bool, Refusal> {
+        Ok(self.of(Task::Statement).len() as u64 > number)
     }
 
     async fn history(&self, session: SessionId) -> Result<Vec<Happened>, Refusal> {
@@ -334,10 +351,17 @@ impl Backend for FakeBackend {
         Ok(enlisted.map(|numbered| (numbered, epoch)))
     }
 
-    async fn waiting(&self, _session: SessionId) -> Result<Vec<Statement>, Refusal> {
+    async fn waiting(&self, session: SessionId, most: usize) -> Result<Queue, Refusal> {
+        let open = self.unfinished(session).await?;
         let state = self.state.lock().unwrap();
         let waiting = state.statements.iter().filter(|statement| statement.waits);
-        Ok(waiting.cloned().collect())
+        let mut given = state.statements.iter().filter(|statement| is_given(statement));
+        Ok(Queue {
+            open,
+            newest: given.clone().next_back().cloned(),
+            oldest: given.next().cloned(),
+            next: waiting.take(most.saturating_sub(open.given)).cloned().collect(),
+        })
     }
 
     async fn claim(&self, seat: Seat, id: u64) -> Result<bool, Refusal> {
@@ -395,9 +419,22 @@ impl Backend for FakeBackend {
         Ok(open.is_some_and(|statement| std::mem::replace(&mut statement.epoch, seat.epoch) == from))
     }
 
-    async fn is_busy(&self, _session: SessionId) -> Result<bool, Refusal> {
+    async fn put_back(&self, _session: SessionId, (id, from): (u64, Epoch)) -> Result<bool, Refusal> {
+        let mut state = self.state.lock().unwrap();
+        let statement = &mut state.statements[usize::try_from(id).unwrap()];
+        let put_back = is_given(statement) && statement.epoch == from;
+        statement.waits |= put_back;
+        Ok(put_back)
+    }
+
+    async fn unfinished(&self, _session: SessionId) -> Result<Open, Refusal> {
         let state = self.state.lock().unwrap();
-        Ok(state.statements.iter().any(|statement| statement.end.is_none()))
+        let given = state.statements.iter().filter(|statement| is_given(statement));
+        let waits = state.statements.iter().filter(|statement| statement.waits);
+        Ok(Open {
+            given: given.count(),
+            waits: waits.count(),
+        })
     }
 
     async fn statement(&self, _session: SessionId, number: u64) -> Result<Option<Statement>, Refusal> {
@@ -417,6 +454,9 @@ impl Backend for FakeBackend {
         let mut state = self.state.lock().unwrap();
         if std::mem::take(&mut state.refuse_start) {
             return Err(DriverFault::NeverBegan);
+        }
+        if state.result.is_none() && state.running.len() >= MAX_UNFINISHED {
+            return Err(DriverFault::Refused("too many".to_owned()));
         }
         state.starts += 1;
         state.order.push(id);

@@ -66,6 +66,48 @@ async fn i3_creates_at_once_with_one_key_make_one_session() {
     }
 }
 
+/// livy#37: the one that was made has its room already.
+#[tokio::test]
+async fn i3_a_create_is_repeated_whether_there_is_room_or_not() {
+    let house = house_of(LivyConfig {
+        max_starting: 1,
+        ..LivyConfig::default()
+    });
+    house.backend.hold(true);
+    let body = json!({ "kind": "pyspark" });
+    for _ in 0..2 {
+        let (status, answer) = house.keyed("alice", "/sessions", "k", &body).await;
+        assert_eq!((status.as_u16(), &answer["id"]), (201, &json!(0)), "{answer}");
+    }
+    let (status, _) = house.keyed("alice", "/sessions", "other", &body).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+/// livy#83
+#[tokio::test]
+async fn i3_a_job_with_the_same_key_runs_once() {
+    let house = house(1 << 20);
+    house.session().await;
+    let job = json!({ "job": "eA==", "jobType": "pyspark" });
+    for path in ["/sessions/0/submit-job", "/sessions/0/run-job"] {
+        let (status, answer) = house.keyed("", path, "k", &job).await;
+        assert_eq!((status.as_u16(), &answer["id"]), (201, &json!(1)), "{answer}");
+    }
+    house.backend.wait_for_starts(1).await;
+    assert_eq!(house.backend.starts(), 1);
+    let other = json!({ "job": "eQ==", "jobType": "pyspark" });
+    let (status, _) = house.keyed("", "/sessions/0/submit-job", "k", &other).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    // A statement is another request, too.
+    let statement = json!({ "code": "1" });
+    let (status, _) = house.keyed("", "/sessions/0/statements", "k", &statement).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        house.keyed("", "/sessions/0/submit-job", "l", &job).await.1["id"],
+        2
+    );
+}
+
 #[tokio::test]
 async fn i3_a_statement_with_the_same_key_runs_once() {
     let house = house(1 << 20);

@@ -1,8 +1,10 @@
 //! Several brokers on one store, and brokers after a crash.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use berth_core::ids::SessionId;
+use berth_core::ids::{Epoch, SessionId};
+use berth_core::record::{CloseReason, Dialect, Lifetime, Record as _, SessionRecord, SessionState, Work};
+use berth_store::{Store as _, Txn};
 use futures_util::future::join_all;
 use uuid::Uuid;
 
@@ -10,6 +12,7 @@ use super::*;
 use crate::dialects::livy::directory::Directory;
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::listed::Listed;
+use crate::dialects::livy::refusal::Refusal;
 
 /// livy#109, livy#111, livy#118
 #[tokio::test]
@@ -172,6 +175,72 @@ fn listed(failed: Option<&str>) -> Listed {
         key: None,
         batch: None,
     }
+}
+
+fn record(id: SessionId, state: SessionState) -> SessionRecord {
+    SessionRecord {
+        format: 1,
+        id,
+        dialect: Dialect::Livy,
+        work: Work::Session,
+        owner: String::new(),
+        tenant: "default".parse().unwrap(),
+        profile: "default".parse().unwrap(),
+        client_id: "0".to_owned(),
+        name: None,
+        server_session_id: Uuid::nil(),
+        memory_bytes: 1,
+        confs: BTreeMap::new(),
+        lifetime: Lifetime::default(),
+        share: None,
+        bound_to: None,
+        created_at: 0,
+        epoch: Epoch::INITIAL,
+        state,
+        history: Vec::new(),
+    }
+}
+
+/// livy#31: the name of a session that an operator has closed, or whose time is over, is free.
+#[tokio::test]
+async fn a_name_is_free_once_its_session_is_over() {
+    let house = house(1 << 20);
+    let directory = Directory::new(Arc::clone(&house.store) as _);
+    let named = || {
+        let mut listed = listed(None);
+        listed.request.name = Some("mine".to_owned());
+        listed
+    };
+    let (first, _) = directory.enter(named()).await.unwrap();
+    let key = berth_core::keys::session(first.session);
+    let closed = |reopen| SessionState::Closed {
+        at: 0,
+        reason: CloseReason::Operator,
+        reopen,
+    };
+    let placing = SessionState::Placing {
+        broker: "b".parse().unwrap(),
+        from: None,
+        cause: None,
+        since: 0,
+    };
+    for state in [placing, closed(true)] {
+        let written = record(first.session, state).encode();
+        house
+            .store
+            .txn(Txn::new().put(key.clone(), written))
+            .await
+            .unwrap();
+        assert!(matches!(
+            directory.enter(named()).await,
+            Err(Refusal::Rejected(_))
+        ));
+    }
+    let written = record(first.session, closed(false)).encode();
+    house.store.txn(Txn::new().put(key, written)).await.unwrap();
+    let (next, _) = directory.enter(named()).await.unwrap();
+    assert_eq!(directory.find("mine").await.unwrap().number, next.number);
+    assert_eq!((first.number, next.number), (0, 1));
 }
 
 #[tokio::test]
