@@ -181,7 +181,8 @@ class Session(LivySession):
 
 def test_a_session_that_starts_takes_the_place_of_another_and_is_read_by_viewers(tmp_path):
     """livy#3, #37, #76, #104"""
-    berth = guarded(tmp_path, "broker.livy.max-starting=1", f"agent.profiles.none.memory-bytes={TOO_MUCH}")
+    berth = guarded(tmp_path, "broker.livy.max-starting=1", f"agent.profiles.none.memory-bytes={TOO_MUCH}",
+                    "agent.profiles.none.warm=0")
     ann, eve, bob = (user(berth, name) for name in ("ann", "eve", "bob"))
     other = {"conf": {"spark.berth.profile": "none"}}
     try:
