@@ -1,5 +1,7 @@
 //! Several brokers on one store: races to open, exact quotas, abandoned placings.
 
+mod code;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

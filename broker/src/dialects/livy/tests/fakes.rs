@@ -184,13 +184,17 @@ impl FakeBackend {
 
     /// Waits until so many statements reached a driver.
     pub(super) async fn wait_for_starts(&self, starts: u32) {
-        loop {
-            let changed = self.changed.notified();
-            if self.starts() >= starts {
-                return;
+        let started = async {
+            loop {
+                let changed = self.changed.notified();
+                if self.starts() >= starts {
+                    return;
+                }
+                changed.await;
             }
-            changed.await;
-        }
+        };
+        let most = Duration::from_secs(60);
+        tokio::time::timeout(most, started).await.unwrap();
     }
 
     /// Takes what counted as a call, and whether as use.
