@@ -67,11 +67,11 @@ def test_values_without_a_form_of_their_own(open_with):
     assert rows == [['{"a":[1,null,"x"],"b":1.5}', "[true]", "[hi,\ufffd]", '[{"k":2}]']]
 
 
-def test_the_default_database_may_be_missing(open_with):
+def test_the_default_database_may_be_missing(up, user, open_with):
     """hs2#16: every JDBC driver names it, also for a catalog that has none"""
     probe = open_with(**{"use:catalog": "second", "use:database": "default"})
     assert probe.value("select current_catalog()") == "second"
-    missing = open_with(**{"use:catalog": "second", "use:database": "nowhere"}).execute("select 1").status
+    missing = Probe(up.endpoints["hs2"], user=user).open(conf={"use:catalog": "second", "use:database": "nowhere"}).status
     assert missing.statusCode == ERROR and "nowhere" in missing.errorMessage
 
 

@@ -34,6 +34,8 @@ pub(crate) struct Session {
     pub(super) inside: Inside,
     /// Where it began, once it has.
     ready: OnceCell<String>,
+    /// True once its client was told of that.
+    is_told: AtomicBool,
     /// Why it was not ready when that was last tried.
     failure: Mutex<Option<Failure>>,
     /// How many operations it has had here.
@@ -53,6 +55,7 @@ impl Session {
             opening,
             inside,
             ready: OnceCell::new(),
+            is_told: AtomicBool::new(false),
             failure: Mutex::default(),
             begun: AtomicUsize::new(0),
             operations: Mutex::default(),
@@ -90,17 +93,18 @@ impl Session {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// The same, and tells `note` what is waited for and what has come.
+    /// The same, and tells `note` what is waited for and, for the first that asks, how the session came to where it is.
     ///
     /// # Errors
     /// Those of [`Session::ready`].
     pub(super) async fn ready_aloud(&self, note: impl Fn(&str)) -> Result<(), Failure> {
-        if self.ready.initialized() {
-            return Ok(());
+        if !self.ready.initialized() {
+            note("INFO waiting for the session's driver");
         }
-        note("INFO waiting for the session's driver");
         self.ready().await?;
-        if let Some(place) = self.ready.get() {
+        if let Some(place) = self.ready.get()
+            && !self.is_told.swap(true, Ordering::Relaxed)
+        {
             note(&format!("INFO {place}"));
         }
         Ok(())
