@@ -126,6 +126,7 @@ def peak_kib(pid):
 def many_connections(directory, client):
     """What open connections take of broker and agent; they share a driver."""
     up = Up(directory / "many", "--warm", "0", "--log", "warn", "--set", "agent.profiles.default.share=tenant",
+            "--set", f"agent.profiles.default.sessions-per-driver={2 * CONNECTIONS}",
             "--set", "broker.default-limits.sessions=10000")
     print(f"\n## Memory of broker and agent with JDBC connections\n\n| connections | MiB | KiB each |\n|---|---|---|")
     try:

@@ -77,7 +77,7 @@ def test_the_default_database_may_be_missing(up, user, open_with):
 
 def test_beeline_draws_how_far_a_statement_is(up):
     """hs2#54: it asks second by second"""
-    slow = "select count(reflect('java.lang.Thread', 'sleep', bigint(100))) as n from range(0, 80, 1, 20)"
+    slow = "select count(x) as n from (select reflect('java.lang.Thread', 'sleep', bigint(100)) as x from range(0, 80, 1, 20))"
     url = f"jdbc:hive2://{up.endpoints['hs2']}/default?berth.profile=together"
     command = ["java", "-cp", f"{Path(pyspark.__file__).parent}/jars/*", "org.apache.hive.beeline.BeeLine", "-u", url, "-n", "bob"]
     done = subprocess.run([*command, "-e", slow], capture_output=True, timeout=240, text=True)

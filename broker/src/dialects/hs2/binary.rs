@@ -22,6 +22,8 @@ use crate::dialects::sql::{Caller, Reach};
 const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
 /// A client takes an answer within this time.
 const WRITE_DEADLINE: Duration = Duration::from_secs(600);
+/// A silence without a limit.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// Largest message of somebody who is not known yet.
 const UNKNOWN_BYTES: usize = 1 << 20;
 /// What is said when there is no room for one more call.
@@ -114,10 +116,6 @@ impl Door {
         framed: bool,
         shutdown: &Shutdown,
     ) -> Result<(), Ended> {
-        let idle = match self.hs2.engine.config.session_idle_seconds {
-            0 => Duration::from_secs(u64::from(u32::MAX)),
-            seconds => Duration::from_secs(seconds),
-        };
         let mut goes_at = None;
         loop {
             if client.caller.as_ref().is_some_and(|caller| caller.user.is_some()) || !client.opened.is_empty()
@@ -125,7 +123,7 @@ impl Door {
                 inbound.allow(self.hs2.config.max_message_bytes);
             }
             let message = tokio::select! {
-                message = inbound.next(idle) => message?,
+                message = inbound.next(self.silence(client)) => message?,
                 () = self.has_to_go(client, shutdown, &mut goes_at) => return Ok(()),
             };
             let Some(message) = message else { return Ok(()) };
@@ -142,6 +140,14 @@ impl Door {
             sent.await
                 .unwrap_or_else(|_late| Err(std::io::ErrorKind::TimedOut.into()))?;
         }
+    }
+
+    /// How long a client may be silent: as long as one of its sessions may be idle.
+    fn silence(&self, client: &Client) -> Duration {
+        let usual = Duration::from_secs(self.hs2.engine.config.session_idle_seconds);
+        let sessions = client.opened.iter().filter_map(|id| self.hs2.engine.peek(*id));
+        let limits = sessions.filter_map(|session| session.opening.idle);
+        longest(std::iter::once(usual).chain(limits))
     }
 
     /// Waits until the broker is told to end, and then until the client has no session any more or its time is over.
@@ -264,4 +270,24 @@ async fn send(write: &mut Writing, answer: &[u8], framed: bool) -> std::io::Resu
     }
     write.write_all(answer).await?;
     write.flush().await
+}
+
+/// The longest of some limits, of which none is one: 0.
+fn longest(limits: impl Iterator<Item = Duration>) -> Duration {
+    let none = |limit: Duration| if limit.is_zero() { FOR_EVER } else { limit };
+    limits.map(none).max().unwrap_or(FOR_EVER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_may_be_silent_for_as_long_as_its_sessions() {
+        // hs2#43
+        let of = |seconds: &[u64]| longest(seconds.iter().copied().map(Duration::from_secs));
+        assert_eq!(of(&[60]), Duration::from_secs(60));
+        assert_eq!(of(&[60, 90, 5]), Duration::from_secs(90));
+        assert_eq!(of(&[60, 0]), FOR_EVER);
+    }
 }
