@@ -105,7 +105,7 @@ impl Process {
             readiness.add("broker", broker.readiness());
             let (locks, doors) = (doors::Locks::of(&config, &self.doors)?, &self.doors);
             doors::serve("connect", clients.connect, broker.connect_routes(), &locks, doors);
-            doors::serve("livy", clients.livy, broker.livy_routes(), &locks, doors);
+            doors::serve_livy(clients.livy, &broker, &locks, doors);
             doors::serve_kyuubi(clients.kyuubi, &broker, &locks, doors);
             doors::serve_hs2((clients.hs2, clients.hs2_http), &broker, &locks, doors);
             self.broker = Some(broker);

@@ -51,6 +51,7 @@ pub struct Broker {
     lease: Arc<Keeper>,
     connect: Router,
     livy: Router,
+    livy_secures: bool,
     hs2: Arc<Hs2>,
     kyuubi: Arc<Kyuubi>,
     calls: Calls,
@@ -171,6 +172,7 @@ impl Broker {
         let livy = livy::router(Arc::new(desk), batches)
             .layer(middleware::from_fn(identity::livy))
             .layer(middleware::from_fn_with_state(calls.clone(), limit::livy));
+        let livy_secures = config.livy.security_headers;
         let native = grpc(BerthServer::new(native)).layer(middleware::from_fn(identity::operator));
         let connect = service(connect).layer(middleware::from_fn(identity::connect));
         let connect = native
@@ -181,6 +183,7 @@ impl Broker {
             lease,
             connect,
             livy,
+            livy_secures,
             hs2,
             kyuubi,
             calls,
@@ -193,9 +196,13 @@ impl Broker {
         self.connect.clone()
     }
 
-    /// What is served on the Livy port.
-    pub fn livy_routes(&self) -> Router {
-        self.livy.clone()
+    /// What is served on the Livy port. Who has not logged in gets its headers for browsers, too.
+    pub fn livy_routes(&self, authenticator: Authenticator) -> Router {
+        let routes = self
+            .livy
+            .clone()
+            .layer(AuthenticateLayer::new(authenticator, "livy"));
+        livy::conventions::for_browsers(routes, self.livy_secures)
     }
 
     /// What is served on the port of Kyuubi's REST API. It asks its callers who they are itself: what they are told,

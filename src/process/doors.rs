@@ -116,10 +116,21 @@ impl Locks {
 
 pub(super) fn serve(name: &'static str, listener: TcpListener, routes: Router, locks: &Locks, tasks: &Tasks) {
     let routes = routes.layer(AuthenticateLayer::new(locks.authenticator.clone(), name));
+    serve_as_it_is(name, listener, routes, locks, tasks);
+}
+
+/// Serves routes that ask their callers themselves who they are.
+fn serve_as_it_is(name: &'static str, listener: TcpListener, routes: Router, locks: &Locks, tasks: &Tasks) {
     match &locks.tls {
         Some(tls) => listen::serve_tls(name, listener, tls, routes, tasks),
         None => listen::serve(name, listener, routes, tasks),
     }
+}
+
+/// Serves Livy's REST API.
+pub(super) fn serve_livy(listener: TcpListener, broker: &Broker, locks: &Locks, tasks: &Tasks) {
+    let routes = broker.livy_routes(locks.authenticator.clone());
+    serve_as_it_is("livy", listener, routes, locks, tasks);
 }
 
 /// Serves Kyuubi's REST API, which tells in its own words whom it does not know.
@@ -127,10 +138,7 @@ pub(super) fn serve_kyuubi(listener: TcpListener, broker: &Broker, locks: &Locks
     let rest = broker.kyuubi_routes(locks.authenticator.clone());
     // Where other brokers pass calls on to.
     let routes = hs2_over_http("kyuubi", broker, locks).fallback_service(rest);
-    match &locks.tls {
-        Some(tls) => listen::serve_tls("kyuubi", listener, tls, routes, tasks),
-        None => listen::serve("kyuubi", listener, routes, tasks),
-    }
+    serve_as_it_is("kyuubi", listener, routes, locks, tasks);
 }
 
 /// Serves HiveServer2's protocol: on one port whatever way a connection begins, on the other as HTTP alone.
@@ -145,10 +153,7 @@ pub(super) fn serve_hs2(
     let door = broker.hs2_door(locks.authenticator.clone());
     listen::serve_mixed("hs2", any, locks.tls.as_deref(), routes, door, tasks);
     let routes = hs2_over_http("hs2-http", broker, locks);
-    match &locks.tls {
-        Some(tls) => listen::serve_tls("hs2-http", http, tls, routes, tasks),
-        None => listen::serve("hs2-http", http, routes, tasks),
-    }
+    serve_as_it_is("hs2-http", http, routes, locks, tasks);
 }
 
 fn hs2_over_http(listener: &'static str, broker: &Broker, locks: &Locks) -> Router {

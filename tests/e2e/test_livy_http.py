@@ -63,11 +63,12 @@ def dead(ann):
 
 @pytest.mark.parametrize("sent", [{}, {"Authorization": "Basic YW5uOndyb25n"}], ids=["nothing", "wrong"])
 def test_i7_who_shows_no_token_is_asked_for_one(careful, sent):
-    """livy#107: a wrong one is asked for again, where Livy answers 403"""
+    """livy#107, #3, #108: a wrong one is asked for again, where Livy answers 403"""
     status, headers, body = Caller(careful, **sent)("GET", "/sessions")
     assert status == 401
     assert [each.split()[0] for each in headers.get_all("WWW-Authenticate")] == ["Bearer", "Basic"]
-    assert headers.get_content_type() == "application/json" and body["msg"]
+    assert headers["Content-Type"] == "application/json;charset=utf-8" and body["msg"]
+    assert headers["X-Frame-Options"] and headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_each_answer_is_json_and_guards_browsers(ann, careful, dead):

@@ -6,7 +6,7 @@
 pub mod access;
 pub mod backend;
 pub mod batches;
-mod conventions;
+pub(crate) mod conventions;
 pub mod desk;
 pub mod directory;
 pub mod duration;

@@ -91,7 +91,10 @@ fn refusal(headers: &HeaderMap) -> Response<Body> {
     let mut response = Response::new(Body::from(format!("{{\"msg\":\"{REFUSED}\"}}")));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
     let answer = response.headers_mut();
-    answer.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/json;charset=utf-8"),
+    );
     answer.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer.append(
         WWW_AUTHENTICATE,

@@ -65,13 +65,18 @@ pub(super) fn around(calls: Router, config: &LivyConfig) -> Router {
     let calls = calls
         .layer(middleware::from_fn(small_headers))
         .layer(CompressionLayer::new().gzip(true).deflate(true));
-    let calls = if config.security_headers {
-        calls.layer(middleware::from_fn(security))
-    } else {
-        calls
-    };
     // Around the routes, since they go by the method.
-    Router::new().fallback_service(MapRequest::new(calls, with_method))
+    let calls = Router::new().fallback_service(MapRequest::new(calls, with_method));
+    for_browsers(calls, config.security_headers)
+}
+
+/// Puts the headers for browsers on every answer, also on one that says that nobody has logged in.
+pub(crate) fn for_browsers(routes: Router, enabled: bool) -> Router {
+    if enabled {
+        routes.layer(middleware::from_fn(security))
+    } else {
+        routes
+    }
 }
 
 /// A POST that stands in for another method.
