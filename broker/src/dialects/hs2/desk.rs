@@ -96,18 +96,11 @@ impl Hs2 {
 
     /// A session that is not over. What this broker still has of one that is goes.
     async fn find(&self, handle: Uuid) -> Result<Option<Found>, Away> {
-        match self.directory.find(handle).await? {
-            Some(found) if found.is_over() => {
-                self.engine.forget(handle);
-                self.directory.remove(handle).await?;
-                Ok(None)
-            }
-            Some(found) => Ok(Some(found)),
-            None => {
-                self.let_go(handle);
-                Ok(None)
-            }
+        let found = self.directory.find_open(handle).await?;
+        if found.is_none() {
+            self.let_go(handle);
         }
+        Ok(found)
     }
 
     /// Forgets a shared session that is in no directory any more: it was closed.

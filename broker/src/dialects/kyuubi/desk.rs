@@ -182,18 +182,11 @@ impl Kyuubi {
 
     /// A session that is not over. What this broker still has of one that is goes.
     async fn find(&self, handle: Uuid) -> Result<Option<Found>, Refusal> {
-        match self.directory.find(handle).await? {
-            Some(found) if found.is_over() => {
-                self.let_go(handle);
-                self.directory.remove(handle).await?;
-                Ok(None)
-            }
-            Some(found) => Ok(Some(found)),
-            None => {
-                self.let_go(handle);
-                Ok(None)
-            }
+        let found = self.directory.find_open(handle).await?;
+        if found.is_none() {
+            self.let_go(handle);
         }
+        Ok(found)
     }
 
     fn let_go(&self, handle: Uuid) {

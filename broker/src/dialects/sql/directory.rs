@@ -144,6 +144,19 @@ impl Directory {
         Ok(Some(Found { listed, record }))
     }
 
+    /// The session of a handle, if it is not over. What is over goes.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub(crate) async fn find_open(&self, handle: Uuid) -> Result<Option<Found>, Away> {
+        let found = self.find(handle).await?;
+        if found.as_ref().is_some_and(Found::is_over) {
+            self.remove(handle).await?;
+            return Ok(None);
+        }
+        Ok(found)
+    }
+
     /// The record of a session.
     ///
     /// # Errors
