@@ -15,7 +15,7 @@ from processes import free_ports
 HERE = Path(__file__).parent
 SPARK = Path(pyspark.__file__).parent
 HEAP = "4g"
-ROWS = 10_000_000
+ROWS = int(os.environ.get("BERTH_BENCH_ROWS", 10_000_000))
 MIXED = """select id, cast(id % 1000 as int) as i, id * 0.5D as d, cast(id as decimal(18, 4)) / 4 as c, id % 2 = 0 as b,
  concat('name-', id % 10000) as s, date_add(date'2020-01-01', cast(id % 3650 as int)) as day,
  timestamp_seconds(id) as t, cast(id % 97 as string) as k, repeat('x', cast(id % 20 as int)) as pad
