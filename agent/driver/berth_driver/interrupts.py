@@ -61,10 +61,17 @@ class Leftovers:
         """The tags of the operations that nobody has interrupted."""
         return {holder.jobTag() for holder in self.holders() if not self.state(holder).get().equals(self.interrupted)}
 
-    def is_read(self, holder):
-        """True while somebody listens. Spark itself finds out minutes later that a connection is gone."""
+    def calls(self, holder):
+        """Of each call that an operation answers, whether its caller is gone. Spark itself finds that out minutes later."""
         observers = [self.observer.get(sender) for sender in elements(self.senders.get(holder))]
-        return any(not observer.isCancelled() for observer in observers)
+        return [observer.isCancelled() for observer in observers]
+
+    def is_unread(self, holder):
+        """True once a caller is gone, until another one comes. A call that Spark has ended because of its age says
+        nothing: a broker comes back for more when it has room for it.
+        """
+        calls = self.calls(holder)
+        return all(calls) and (any(calls) or holder.operationId() in self.unread)
 
     def is_bound(self, holder):
         """True of an operation that runs, and whose results are of use to one broker only."""
@@ -73,7 +80,7 @@ class Leftovers:
     def end_unread(self, seconds=UNREAD_SECONDS):
         """Interrupts what has run for so long for a broker that is gone; gives the operations."""
         now = time.monotonic()
-        unread = {holder.operationId(): holder for holder in self.holders() if self.is_bound(holder) and not self.is_read(holder)}
+        unread = {holder.operationId(): holder for holder in self.holders() if self.is_bound(holder) and self.is_unread(holder)}
         self.unread = {operation: self.unread.get(operation, now) for operation in unread}
         ended = [operation for operation, since in self.unread.items() if now - since >= seconds]
         for operation in ended:

@@ -54,9 +54,10 @@ attached, len(ended)
 # The same for what somebody else may come back for.
 UNTAGGED = FIND + """
 open(path, 'x').close()
-while any(left.is_read(holder) for holder in left.holders()):
+(mine,) = [holder for holder in left.holders() if holder.sparkSessionTags().contains("mine")]
+while not any(left.calls(mine)):
     time.sleep(0.05)
-left.end_unread(0), sum(holder.sparkSessionTags().contains("mine") for holder in left.holders())
+left.end_unread(0), int(left.is_unread(mine))
 """
 
 
