@@ -54,9 +54,9 @@ def test_an_idle_session_ends_and_a_busy_one_does_not(up):
 
     busy = started()
     busy.submit("import time; time.sleep(600)")
-    used = started()
-    used.run("1")
     idle = started()
+    # The last one: a driver may take longer to start than this session may be idle.
+    used = started()
 
     def ended():
         used.run("2")
