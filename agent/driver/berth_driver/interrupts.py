@@ -118,24 +118,33 @@ def operations_of(job):
     return {tag for tag in elements(job.jobTags()) if tag.startswith(OPERATION_TAG)}
 
 
-def watch(context, observer):
+def watch(context, observer, unread_seconds=UNREAD_SECONDS):
     """Looks after the driver from a thread of its own, for as long as it lives."""
-    threading.Thread(target=keep_looking, args=(context, observer), name="interrupts", daemon=True).start()
+    threading.Thread(target=keep_looking, args=(context, observer, unread_seconds), name="interrupts", daemon=True).start()
 
 
-def keep_looking(context, observer):
+def keep_looking(context, observer, unread_seconds):
     observer.exempt()
     try:
         leftovers = Leftovers(context)
     except Exception as error:  # noqa: BLE001 - whatever Spark has in other places, its driver works without this
-        print(f"berth: interrupts that Spark misses are not repeated: {error}", file=sys.__stderr__, flush=True)
+        say(f"interrupts that Spark misses are not repeated: {error}")
         return
     while True:
         time.sleep(LOOK_SECONDS)
-        try:
-            for operation in leftovers.end_unread():
-                print(f"berth: interrupted {operation}, whose broker is gone", file=sys.__stderr__, flush=True)
-            for job in leftovers.look():
-                print(f"berth: cancelled job {job}, whose operation was interrupted", file=sys.__stderr__, flush=True)
-        except Exception as error:  # noqa: BLE001 - an operation may end while it is looked at
-            print(f"berth: interrupts are looked at again: {error}", file=sys.__stderr__, flush=True)
+        for job in tried(leftovers.look):
+            say(f"cancelled job {job}, whose operation was interrupted")
+        for operation in tried(lambda: leftovers.end_unread(unread_seconds)):
+            say(f"interrupted {operation}, whose broker is gone")
+
+
+def tried(look):
+    try:
+        return look()
+    except Exception as error:  # noqa: BLE001 - an operation may end while it is looked at
+        say(f"interrupts are looked at again: {error}")
+        return ()
+
+
+def say(line):
+    print(f"berth: {line}", file=sys.__stderr__, flush=True)

@@ -78,7 +78,7 @@ class Runner:
         self.shells = shells.Shells(self.context, session, classes)
         self.resources = resources.Resources(self.context, self.shells.scala, self.settings["scratch"])
         self.jobs = jobs.Jobs(session, self.settings["scratch"])
-        interrupts.watch(self.context, self.observer)
+        interrupts.watch(self.context, self.observer, self.settings.get("unread_seconds", interrupts.UNREAD_SECONDS))
         signal.signal(signal.SIGINT, self.interrupted)
         self.channel.send({"t": "ready", "port": port, "jvm_pid": jvm.pid, "spark_version": self.context.version,
                            "app_id": self.context.applicationId, "ui_url": self.context.uiWebUrl or ""})

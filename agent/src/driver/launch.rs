@@ -32,6 +32,12 @@ pub(crate) struct Node {
     pub(crate) archive: Option<PathBuf>,
 }
 
+/// How long what a driver runs for one broker alone goes on once that broker's call is gone. The calls of a broker that
+/// lives come back with the agent, which may take as long as its lease.
+fn unread(lease: Duration) -> Duration {
+    (lease * 2).max(Duration::from_secs(20))
+}
+
 /// What a driver is started for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -88,6 +94,7 @@ impl Plan<'_> {
             "token": token,
             "socket": config.state_dir.join("control.sock"),
             "fence_deadline_millis": u64::try_from(self.fence.as_millis()).unwrap_or(u64::MAX),
+            "unread_seconds": unread(config.lease_ttl()).as_secs(),
             "warm_up": self.purpose.warm_up_sessions(self.profile),
             "scratch": scratch.local,
             "temporary": scratch.temporary,

@@ -111,7 +111,9 @@ impl Cursor {
             buffer.read_to(at);
         }
         let more = !matches!(buffer.look(at), Some(Ok(None)));
-        self.turn(orientation, start);
+        if at > start || self.starts.back() != Some(&start) {
+            self.turn(orientation, start);
+        }
         self.at = at;
         self.let_go();
         Ok(Page {

@@ -104,7 +104,12 @@ impl Desk {
         let begun = match self.ready(listed, until).await {
             Ok(Some((seat, turn))) => match self.begin(listed, seat, asked.clone()).await {
                 Ok(Begun::New(statement)) => {
-                    return self.start_and_follow(seat, turn, statement, (until, tell)).await;
+                    let end = self.start_and_follow(seat, turn, statement, (until, tell)).await;
+                    if end.is_none() {
+                        // It may have been put back.
+                        self.give_away(listed);
+                    }
+                    return;
                 }
                 Ok(Begun::Before(first)) => Ok(first),
                 // It has left its place just now.
@@ -138,7 +143,7 @@ impl Desk {
         turn: Turn<'_>,
         mut statement: Statement,
         (until, tell): (Instant, Tell),
-    ) {
+    ) -> Option<End> {
         let id = statement.id;
         self.followed.insert(seat.session, id, seat.epoch);
         let asked = statement.clone();
@@ -159,8 +164,9 @@ impl Desk {
             tell.send(Ok(statement.clone())).ok();
         }
         drop(turn);
-        self.follow(seat, statement).await;
+        let end = self.follow(seat, statement).await;
         self.followed.remove(session, id);
+        end
     }
 
     pub(super) fn turn(&self, listed: &Listed) -> &tokio::sync::Mutex<()> {

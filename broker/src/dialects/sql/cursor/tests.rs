@@ -129,6 +129,26 @@ async fn a_page_is_turned_back_to_whatever_its_size_was() {
         (pages[1].0 - 10, 10),
         "fewer rows than that page had"
     );
+    let last = cursor
+        .page(&buffer, Orientation::Next, 10_000, 1 << 20)
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        let end = cursor
+            .page(&buffer, Orientation::Next, 10, 1 << 20)
+            .await
+            .unwrap();
+        assert_eq!((end.start, end.rows(), end.more), (2500, 0, false));
+    }
+    let again = cursor
+        .page(&buffer, Orientation::Prior, 10_000, 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(
+        (again.start, again.rows()),
+        (last.start, last.rows()),
+        "the end is one page"
+    );
 }
 
 #[tokio::test]
