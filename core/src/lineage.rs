@@ -133,12 +133,11 @@ impl LineageEntry {
         }
     }
 
-    /// The entry in the epoch `to`, or `None` if it has an outcome, left the epoch `from` or waits. What surely did not
+    /// The entry in the epoch `to`, or `None` if it has an outcome or left the epoch `from`. What surely did not
     /// begin may be carried on to the next driver; whoever finds it in its old epoch meanwhile and gives it up, or
     /// carries it on first, wins (I3).
     pub fn carry(self, from: Epoch, to: Epoch) -> Option<Self> {
-        let is_there = self.outcome == Outcome::Unknown && self.epoch == from && !self.waits;
-        is_there.then_some(Self { epoch: to, ..self })
+        (self.outcome == Outcome::Unknown && self.epoch == from).then_some(Self { epoch: to, ..self })
     }
 
     /// The entry for the driver of the epoch `to`, or `None` if it does not wait for one any more. Of several brokers
@@ -154,7 +153,7 @@ impl LineageEntry {
     /// The entry as one that waits for a driver again, or `None` if it has an outcome or left the epoch `from`: it
     /// surely did not begin there, and there is no next driver to carry it on to.
     pub fn put_back(self, from: Epoch) -> Option<Self> {
-        let entry = self.carry(from, from)?;
+        let entry = self.carry(from, from).filter(|entry| !entry.waits)?;
         Some(Self { waits: true, ..entry })
     }
 

@@ -104,12 +104,7 @@ impl Desk {
         let begun = match self.ready(listed, until).await {
             Ok(Some((seat, turn))) => match self.begin(listed, seat, asked.clone()).await {
                 Ok(Begun::New(statement)) => {
-                    let end = self.start_and_follow(seat, turn, statement, (until, tell)).await;
-                    if end.is_none() {
-                        // It may have been put back.
-                        self.give_away(listed);
-                    }
-                    return;
+                    return self.start_and_follow(seat, turn, statement, (until, tell)).await;
                 }
                 Ok(Begun::Before(first)) => Ok(first),
                 // It has left its place just now.
@@ -143,7 +138,7 @@ impl Desk {
         turn: Turn<'_>,
         mut statement: Statement,
         (until, tell): (Instant, Tell),
-    ) -> Option<End> {
+    ) {
         let id = statement.id;
         self.followed.insert(seat.session, id, seat.epoch);
         let asked = statement.clone();
@@ -164,9 +159,8 @@ impl Desk {
             tell.send(Ok(statement.clone())).ok();
         }
         drop(turn);
-        let end = self.follow(seat, statement).await;
+        self.follow(seat, statement).await;
         self.followed.remove(session, id);
-        end
     }
 
     pub(super) fn turn(&self, listed: &Listed) -> &tokio::sync::Mutex<()> {

@@ -22,8 +22,6 @@ pub(super) const PROMPT: Duration = Duration::from_secs(3);
 /// Statements that a driver has at once, the one that runs among them. The others wait in the store: there they are
 /// safe from its loss, and nothing that is queued takes memory.
 pub(super) const MAX_GIVEN: usize = 16;
-/// When what could not be given to a driver is tried again, as long as the session is there.
-const GIVE_AGAIN: Duration = Duration::from_secs(5);
 /// How soon it is noticed that another broker's statement has ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Sessions of which it is remembered that nothing waits; beyond, it is read again.
@@ -122,12 +120,9 @@ impl Desk {
                 match desk.give(&listed).await {
                     Ok(seat) if desk.waiting().is_done(seat) => return,
                     Ok(_) => {}
-                    Err(Refusal::Unavailable(reason)) => {
-                        tracing::info!(session.id = %listed.session, %reason, "statements wait on");
-                        tokio::time::sleep(GIVE_AGAIN).await;
-                    }
                     Err(error) => {
-                        tracing::info!(session.id = %listed.session, %error, "statements that wait are left");
+                        // Whoever asks for one of them next goes on.
+                        tracing::info!(session.id = %listed.session, %error, "statements wait on");
                         desk.waiting().given.remove(&listed.session);
                         return;
                     }
@@ -192,14 +187,10 @@ impl Desk {
         let id = statement.id;
         self.followed.insert(seat.session, id, seat.epoch);
         let started = self.start(seat, &mut statement).await;
-        let (desk, listed) = (Arc::clone(self), listed.clone());
+        let desk = Arc::clone(self);
         self.tasks.spawn("livy statement", async move {
-            let end = desk.follow(started, statement).await;
+            desk.follow(started, statement).await;
             desk.followed.remove(seat.session, id);
-            if end.is_none() {
-                // It may have been put back.
-                desk.give_away(&listed);
-            }
         });
         Ok(started == Some(seat))
     }
