@@ -225,6 +225,10 @@ impl Desk {
             self.end(seat, statement, end).await;
             return None;
         }
+        // It surely did not begin: it waits until a driver stays.
+        if self.wait_again(seat, statement).await {
+            return None;
+        }
         let end = End::refused("the session lost its driver again and again", now());
         self.end(seat, statement, end).await;
         None
