@@ -28,7 +28,9 @@ def copies(spark, table):
 def test_i3_a_write_that_was_running_is_told_to_be_unknown_and_not_run_again(up, spark, user, kind):
     """connect#67"""
     spark.sql("drop table if exists w")
-    slow_rows(spark).createOrReplaceTempView("slow")
+    # Made here: PySpark looks for a function's session in the thread, and else takes the process's last one.
+    rows = slow_rows(spark)
+    rows.createOrReplaceTempView("slow")
     if kind == "append":
         spark.sql("create table w (n bigint) using parquet")
     told = []
@@ -36,7 +38,7 @@ def test_i3_a_write_that_was_running_is_told_to_be_unknown_and_not_run_again(up,
     def write():
         try:
             if kind == "append":
-                slow_rows(spark).write.mode("append").saveAsTable("w")
+                rows.write.mode("append").saveAsTable("w")
             else:
                 spark.sql("create table w using parquet as select * from slow")
         except PySparkException as error:
