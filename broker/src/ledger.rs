@@ -4,6 +4,7 @@
 //! found by its id in any epoch and from any replica; an alias is kept as an operation is. All are written in one transaction that compares the
 //! session's record: a broker that does not know that the session has moved cannot append to it (I1).
 
+mod open;
 mod outcome;
 mod sweep;
 mod tail;
@@ -42,6 +43,7 @@ pub struct Ledger {
     max_entries: u64,
     /// Where the lineage of each session ends, as far as this broker knows.
     tails: Mutex<BTreeMap<SessionId, Tail>>,
+    settled: open::Settled,
 }
 
 impl Ledger {
@@ -52,6 +54,7 @@ impl Ledger {
             blobs,
             max_entries,
             tails: Mutex::new(BTreeMap::new()),
+            settled: open::Settled::default(),
         }
     }
 
@@ -191,9 +194,16 @@ impl Ledger {
     /// # Errors
     /// `Unavailable`.
     pub async fn entries(&self, session: SessionId) -> Result<Vec<LineageEntry>, Refusal> {
+        self.entries_after(session, None).await
+    }
+
+    async fn entries_after(
+        &self,
+        session: SessionId,
+        mut after: Option<String>,
+    ) -> Result<Vec<LineageEntry>, Refusal> {
         let prefix = keys::lineage_of(session);
         let mut entries = Vec::new();
-        let mut after: Option<String> = None;
         loop {
             let page = self
                 .store
@@ -203,7 +213,7 @@ impl Ledger {
             for stored in &page.entries {
                 entries.push(LineageEntry::decode(&stored.key, &stored.value).map_err(unavailable)?);
             }
-            after = page.entries.last().map(|entry| entry.key.clone());
+            after = page.entries.last().map(|entry| entry.key.clone()).or(after);
             if !page.more {
                 return Ok(entries);
             }

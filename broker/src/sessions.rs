@@ -191,6 +191,7 @@ impl Sessions {
         self.table.remove(id);
         self.end_placing(id);
         self.forget(id);
+        self.ledger.forget(id);
     }
 
     /// Forgets where a session is.

@@ -133,11 +133,18 @@ impl LineageEntry {
         }
     }
 
-    /// The entry in the epoch `to`, or `None` if it has an outcome or left the epoch `from`. What surely did not
+    /// The entry in the epoch `to`, or `None` if it has an outcome, left the epoch `from` or waits. What surely did not
     /// begin may be carried on to the next driver; whoever finds it in its old epoch meanwhile and gives it up, or
     /// carries it on first, wins (I3).
     pub fn carry(self, from: Epoch, to: Epoch) -> Option<Self> {
-        (self.outcome == Outcome::Unknown && self.epoch == from).then_some(Self { epoch: to, ..self })
+        let is_there = self.outcome == Outcome::Unknown && self.epoch == from && !self.waits;
+        is_there.then_some(Self { epoch: to, ..self })
+    }
+
+    /// The entry with its outcome, or `None` if it has one already, left the epoch `from`, or waits for a driver again:
+    /// what is said of a lost driver says nothing of what is not with it.
+    pub fn give_up(self, from: Epoch, outcome: Outcome) -> Option<Self> {
+        self.carry(from, from)?.conclude(outcome)
     }
 
     /// The entry for the driver of the epoch `to`, or `None` if it does not wait for one any more. Of several brokers
@@ -153,7 +160,7 @@ impl LineageEntry {
     /// The entry as one that waits for a driver again, or `None` if it has an outcome or left the epoch `from`: it
     /// surely did not begin there, and there is no next driver to carry it on to.
     pub fn put_back(self, from: Epoch) -> Option<Self> {
-        let entry = self.carry(from, from).filter(|entry| !entry.waits)?;
+        let entry = self.carry(from, from)?;
         Some(Self { waits: true, ..entry })
     }
 

@@ -41,6 +41,20 @@ def test_i2_statements_wait_for_their_turn_however_many(livy, tmp_path):
     wait_until(lambda: livy.state() == "idle", 30, "it stays busy")
 
 
+def test_i2_statements_that_wait_run_in_order_on_the_next_driver(up, livy, tmp_path):
+    """livy#68, #113: the one that ran is not run again, and none of the others ends as not run"""
+    target = tmp_path / "written"
+    first, behind = queued(livy, tmp_path / "gate", target)
+    up.wait_warm()
+    up.kill_driver(dialect="livy", client_id=str(livy.id))
+    assert livy.output(first)["ename"] == "OutcomeUnknown"
+    for statement in behind:
+        output = livy.output(statement)
+        assert output["status"] == "ok", output
+    assert livy.run("seen") == str(list(range(MANY)))
+    assert target.read_text() == "once"
+
+
 def test_a_table_of_many_rows_is_cut(livy):
     """livy#77"""
     output = livy.output(livy.submit("frame = spark.range(3000)\n%table frame"))

@@ -26,17 +26,14 @@ impl Ledger {
         self.change(ticket.session, ticket.seq, conclude).await.map(drop)
     }
 
-    /// Writes the outcome of an intent, unless it has one already or has left the epoch. True if this did it.
+    /// Writes the outcome of an intent, unless it has one already, has left the epoch or waits. True if this did it.
     ///
     /// # Errors
     /// As [`Ledger::finish`].
     pub async fn give_up(&self, ticket: &Ticket, epoch: Epoch, ended: Ended) -> Result<bool, Refusal> {
         let outcome = self.outcome(ended).await?;
-        let conclude = |entry: LineageEntry| {
-            let is_there = entry.epoch == epoch;
-            is_there.then(|| entry.conclude(outcome.clone())).flatten()
-        };
-        self.change(ticket.session, ticket.seq, conclude).await
+        let give_up = |entry: LineageEntry| entry.give_up(epoch, outcome.clone());
+        self.change(ticket.session, ticket.seq, give_up).await
     }
 
     /// Moves an intent that surely did not begin to another epoch. False if somebody else has settled it.

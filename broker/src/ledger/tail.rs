@@ -115,5 +115,6 @@ impl Ledger {
     /// Forgets what is known of a session; the store is asked again.
     pub fn forget(&self, session: SessionId) {
         self.known_tails().remove(&session);
+        self.settled.forget(session);
     }
 }

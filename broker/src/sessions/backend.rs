@@ -8,7 +8,7 @@ use berth_core::lineage::{LineageEntry, Payload};
 use berth_core::record::{Cause, CloseReason, SessionRecord};
 use bytes::Bytes;
 
-use super::{Sessions, lock, stopping};
+use super::{Sessions, stopping};
 use crate::dialects::connect::backend::{Backend, Ended, Intent, Refusal, Route, Ticket, Wanted};
 
 #[async_trait]
@@ -35,18 +35,7 @@ impl Backend for Sessions {
     }
 
     async fn lost(&self, route: &Route, cause: Cause) -> Result<Route, Refusal> {
-        let (me, id, epoch) = (self.me.upgrade(), route.record.id, route.epoch);
-        self.owned(async move {
-            let me = me.ok_or_else(stopping)?;
-            let turn = me.turn(id);
-            let _turn = turn.lock().await;
-            match me.served(id) {
-                Some(served) if served.route.epoch > epoch => return Ok(served.route),
-                _ => lock(&me.served).remove(&id),
-            };
-            me.settle(None, id, Some((epoch, cause))).await
-        })
-        .await
+        self.left(route.record.id, route.epoch, cause).await
     }
 
     async fn record(&self, session: SessionId) -> Result<Option<Arc<SessionRecord>>, Refusal> {

@@ -82,6 +82,17 @@ fn is_open(entry: &LineageEntry) -> bool {
     entry.outcome == Outcome::Unknown && Task::of(entry).0 != Task::Add
 }
 
+/// How many statements and jobs have not ended.
+fn count(entries: &[LineageEntry]) -> Open {
+    let open = || entries.iter().filter(|entry| is_open(entry));
+    let mut waits = open().filter(|entry| entry.waits);
+    Open {
+        given: open().filter(|entry| !entry.waits).count(),
+        waits: waits.clone().count(),
+        next: waits.next().map(|entry| entry.seq.saturating_sub(1)),
+    }
+}
+
 pub(super) fn refusal(refused: Refused) -> Refusal {
     match refused {
         Refused::Closed => Refusal::NotReady("dead"),
@@ -168,10 +179,7 @@ impl Backend for Sessions {
     }
 
     async fn lost(&self, seat: Seat) -> Result<Seat, Refusal> {
-        let route = match self.seated(seat) {
-            Ok(route) => connect::Backend::lost(self, &route, Cause::DriverLost).await,
-            Err(_moved) => self.follow_on(seat.session).await,
-        };
+        let route = self.left(seat.session, seat.epoch, Cause::DriverLost).await;
         route.map(|route| self::seat(&route)).map_err(refusal)
     }
 
@@ -232,19 +240,15 @@ impl Backend for Sessions {
     }
 
     async fn waiting(&self, session: SessionId, most: usize) -> Result<Queue, Refusal> {
-        let entries = self.ledger.entries(session).await.map_err(refusal)?;
+        let entries = self.ledger.open_entries(session).await.map_err(refusal)?;
         let (waits, given): (Vec<_>, Vec<_>) = entries
             .iter()
             .filter(|entry| is_open(entry))
             .partition(|entry| entry.waits);
-        let open = Open {
-            given: given.len(),
-            waits: waits.len(),
-        };
-        let next = waits.into_iter().take(most.saturating_sub(open.given));
+        let next = waits.into_iter().take(most.saturating_sub(given.len()));
         let next = next.map(|entry| read_statement(&self.ledger, entry));
         Ok(Queue {
-            open,
+            open: count(&entries),
             next: try_join_all(next).await.map_err(refusal)?,
             oldest: read_one(&self.ledger, given.first()).await.map_err(refusal)?,
             newest: read_one(&self.ledger, given.last()).await.map_err(refusal)?,
@@ -301,15 +305,8 @@ impl Backend for Sessions {
     }
 
     async fn unfinished(&self, session: SessionId) -> Result<Open, Refusal> {
-        let entries = self.ledger.entries(session).await.map_err(refusal)?;
-        let (mut open, found) = (Open::default(), entries.iter().filter(|entry| is_open(entry)));
-        for entry in found {
-            match entry.waits {
-                true => open.waits += 1,
-                false => open.given += 1,
-            }
-        }
-        Ok(open)
+        let entries = self.ledger.open_entries(session).await;
+        entries.map(|entries| count(&entries)).map_err(refusal)
     }
 
     async fn statement(&self, session: SessionId, number: u64) -> Result<Option<Statement>, Refusal> {

@@ -37,6 +37,23 @@ impl Sessions {
         self.settle_owned(id, None).await
     }
 
+    /// Takes a session on whose driver of this epoch was found lost. Of many who say so one looks; the others get what
+    /// it found. The same epoch comes back when the driver is still there.
+    pub(super) async fn left(&self, id: SessionId, epoch: Epoch, cause: Cause) -> Result<Route, Refusal> {
+        let me = self.me.upgrade();
+        self.owned(async move {
+            let me = me.ok_or_else(stopping)?;
+            let turn = me.turn(id);
+            let _turn = turn.lock().await;
+            match me.served(id) {
+                Some(served) if served.route.epoch > epoch => return Ok(served.route),
+                _ => lock(&me.served).remove(&id),
+            };
+            me.settle(None, id, Some((epoch, cause))).await
+        })
+        .await
+    }
+
     /// Moves a session away from a driver that serves, on purpose.
     pub(crate) async fn move_away(
         &self,

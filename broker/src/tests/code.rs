@@ -65,7 +65,14 @@ async fn i3_what_waits_is_given_put_back_and_given_up_once() {
     );
     assert_eq!(b.claim(first, 1).await, Ok(true));
     let queue = b.waiting(session, 3).await.unwrap();
-    assert_eq!(queue.open, Open { given: 2, waits: 2 });
+    assert_eq!(
+        queue.open,
+        Open {
+            given: 2,
+            waits: 2,
+            next: Some(2),
+        }
+    );
     assert_eq!(ids(&queue.next), [2]);
     assert_eq!((queue.oldest.unwrap().id, queue.newest.unwrap().id), (0, 1));
 
@@ -77,5 +84,19 @@ async fn i3_what_waits_is_given_put_back_and_given_up_once() {
     let end = End::unknown(1);
     assert_eq!(b.give_up(session, (1, first.epoch), &end).await, Ok(false));
     assert_eq!(b.give_up(session, (1, next.epoch), &end).await, Ok(true));
-    assert_eq!(a.unfinished(session).await, Ok(Open { given: 0, waits: 3 }));
+    let left = |waits, next| {
+        Ok(Open {
+            given: 0,
+            waits,
+            next,
+        })
+    };
+    assert_eq!(a.unfinished(session).await, left(3, Some(0)));
+    // Each broker looks only at what may be open, and finds what others ended and added there.
+    for (id, next) in [(0, Some(2)), (2, Some(3)), (3, None)] {
+        assert_eq!(a.withdraw(session, id, &end).await, Ok(true));
+        assert_eq!(b.unfinished(session).await.map(|open| open.next), Ok(next));
+    }
+    b.enlist(session, Uuid::now_v7(), &intent()).await.unwrap();
+    assert_eq!(a.unfinished(session).await, left(1, Some(4)));
 }

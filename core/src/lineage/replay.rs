@@ -167,6 +167,12 @@ mod tests {
         let given = || entry(1, Class::Write, Outcome::Unknown, "");
         let waiting = given().put_back(first).unwrap();
         assert_eq!(waiting.clone().put_back(first), None);
+        // It is with no driver that could have been lost with it.
+        assert_eq!(waiting.clone().give_up(first, succeeded()), None);
+        assert_eq!(waiting.clone().carry(first, next), None);
+        assert!(
+            given().give_up(first, succeeded()).is_some() && given().give_up(next, succeeded()).is_none()
+        );
         assert_eq!(waiting.claim(next).unwrap().put_back(first), None);
         // Somebody else has carried it on, or it has an end.
         assert_eq!(given().put_back(next), None);

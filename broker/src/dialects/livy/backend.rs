@@ -55,6 +55,8 @@ pub struct Open {
     pub given: usize,
     /// Those that wait for being given to one.
     pub waits: usize,
+    /// The first of those that wait.
+    pub next: Option<u64>,
 }
 
 impl Open {

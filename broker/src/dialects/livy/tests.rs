@@ -28,6 +28,7 @@ struct House {
     backend: Arc<FakeBackend>,
     places: Arc<FakePlaces>,
     store: Arc<FakeStore>,
+    desk: Arc<Desk>,
     app: Router,
 }
 
@@ -51,12 +52,18 @@ fn house_on(backend: Arc<FakeBackend>, store: Arc<FakeStore>, config: LivyConfig
         tasks.clone(),
         config.clone(),
     );
-    let desk = Desk::new(Arc::clone(&backend) as _, Arc::clone(&store) as _, tasks, config);
+    let desk = Arc::new(Desk::new(
+        Arc::clone(&backend) as _,
+        Arc::clone(&store) as _,
+        tasks,
+        config,
+    ));
     House {
         backend,
         places,
         store,
-        app: router(Arc::new(desk), Arc::new(batches)),
+        app: router(Arc::clone(&desk), Arc::new(batches)),
+        desk,
     }
 }
 

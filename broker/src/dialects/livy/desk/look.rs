@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Desk;
 use super::run::now;
+use super::waiting::PROMPT;
 use crate::dialects::livy::backend::{DriverFault, Phase, Seat};
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::listed::Listed;
@@ -114,7 +115,7 @@ impl Desk {
         let asked = match self.backend.get(seat, statement.id, Duration::ZERO).await {
             Err(DriverFault::NoStatement) if statement.epoch < seat.epoch => {
                 if statement.intent.may_run_again() {
-                    self.follow_on(seat, statement.clone(), Carry::Here);
+                    self.follow_on(listed, seat, statement.clone(), Carry::Here);
                     return Ok(None);
                 }
                 // Asked for on a driver that is gone, and never given to this one.
@@ -139,11 +140,11 @@ impl Desk {
                 Ok(Some(reported))
             }
             Err(DriverFault::NeverBegan) => {
-                self.follow_on(seat, statement.clone(), Carry::Next);
+                self.follow_on(listed, seat, statement.clone(), Carry::Next);
                 Ok(None)
             }
             Err(DriverFault::Lost) if statement.intent.may_run_again() => {
-                self.follow_on(seat, statement.clone(), Carry::Next);
+                self.follow_on(listed, seat, statement.clone(), Carry::Next);
                 Ok(None)
             }
             Err(DriverFault::Lost) => {
@@ -160,22 +161,27 @@ impl Desk {
     }
 
     /// Takes a statement that surely did not begin, or may run again, to another driver, in the background.
-    fn follow_on(self: &Arc<Self>, seat: Seat, mut statement: Statement, to: Carry) {
+    fn follow_on(self: &Arc<Self>, listed: &Listed, seat: Seat, mut statement: Statement, to: Carry) {
         let id = statement.id;
         if !self.followed.insert(seat.session, id, statement.epoch) {
             return;
         }
-        let desk = Arc::clone(self);
+        let (desk, listed) = (Arc::clone(self), listed.clone());
         self.tasks.spawn("livy statement", async move {
             let next = match to {
                 Carry::Here => desk.carry(seat, &mut statement).await,
                 Carry::Next => desk.carry_on(seat, &mut statement).await,
             };
-            if let Some(next) = next {
-                let seat = desk.start(next, &mut statement).await;
-                desk.follow(seat, statement).await;
-            }
+            let started = match next {
+                Some(next) => desk.start(next, &mut statement).await,
+                None => None,
+            };
+            let end = desk.follow(started, statement).await;
             desk.followed.remove(seat.session, id);
+            if end.is_none() {
+                // It may have been put back.
+                desk.give_away(&listed);
+            }
         });
     }
 
@@ -217,9 +223,23 @@ impl Desk {
         if self.withdraw(listed, statement).await? {
             return Ok(());
         }
+        self.stop_given(listed, statement).await
+    }
+
+    /// Stops what a driver was given. The turn is held: what its agent does not know by then is not on its way there,
+    /// and finds its end before it starts.
+    pub(super) async fn stop_given(&self, listed: &Listed, statement: &Statement) -> Result<(), Refusal> {
         let seat = self.seat_now(listed).await?;
+        let turn = tokio::time::timeout(PROMPT, self.turn(listed).lock()).await;
+        let late =
+            |_| Refusal::Unavailable("the session's driver is being given statements; try again".to_owned());
+        let _turn = turn.map_err(late)?;
         match self.backend.cancel(seat, statement.id).await {
-            Ok(()) | Err(DriverFault::NoStatement | DriverFault::Lost | DriverFault::NeverBegan) => Ok(()),
+            Err(DriverFault::NoStatement) => {
+                let (of, end) = ((statement.id, statement.epoch), End::cancelled(now()));
+                self.backend.give_up(listed.session, of, &end).await.map(drop)
+            }
+            Ok(()) | Err(DriverFault::Lost | DriverFault::NeverBegan) => Ok(()),
             Err(DriverFault::Refused(reason) | DriverFault::Silent(reason)) => {
                 Err(Refusal::Unavailable(reason))
             }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::run::{Begun, now};
 use super::waiting::PROMPT;
 use super::{Desk, stopping};
-use crate::dialects::livy::backend::{DriverFault, Phase};
+use crate::dialects::livy::backend::Phase;
 use crate::dialects::livy::idempotency::Key;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
@@ -167,23 +167,6 @@ impl Desk {
                 return Ok(());
             }
         }
-        self.stop_job(listed, &job).await
-    }
-
-    /// Stops a job of a session that serves. The turn is held: a job that its agent does not know by then is not on
-    /// its way there, and finds its end before it starts.
-    async fn stop_job(&self, listed: &Listed, job: &Statement) -> Result<(), Refusal> {
-        let seat = self.seat_now(listed).await?;
-        let _turn = self.turn(listed).lock().await;
-        match self.backend.cancel(seat, job.id).await {
-            Err(DriverFault::NoStatement) => {
-                let (of, end) = ((job.id, job.epoch), End::cancelled(now()));
-                self.backend.give_up(listed.session, of, &end).await.map(drop)
-            }
-            Ok(()) | Err(DriverFault::Lost | DriverFault::NeverBegan) => Ok(()),
-            Err(DriverFault::Refused(reason) | DriverFault::Silent(reason)) => {
-                Err(Refusal::Unavailable(reason))
-            }
-        }
+        self.stop_given(listed, &job).await
     }
 }

@@ -104,7 +104,12 @@ impl Desk {
         let begun = match self.ready(listed, until).await {
             Ok(Some((seat, turn))) => match self.begin(listed, seat, asked.clone()).await {
                 Ok(Begun::New(statement)) => {
-                    return self.start_and_follow(seat, turn, statement, (until, tell)).await;
+                    let end = self.start_and_follow(seat, turn, statement, (until, tell)).await;
+                    if end.is_none() {
+                        // It may have been put back.
+                        self.give_away(listed);
+                    }
+                    return;
                 }
                 Ok(Begun::Before(first)) => Ok(first),
                 // It has left its place just now.
@@ -138,7 +143,7 @@ impl Desk {
         turn: Turn<'_>,
         mut statement: Statement,
         (until, tell): (Instant, Tell),
-    ) {
+    ) -> Option<End> {
         let id = statement.id;
         self.followed.insert(seat.session, id, seat.epoch);
         let asked = statement.clone();
@@ -159,8 +164,9 @@ impl Desk {
             tell.send(Ok(statement.clone())).ok();
         }
         drop(turn);
-        self.follow(seat, statement).await;
+        let end = self.follow(seat, statement).await;
         self.followed.remove(session, id);
+        end
     }
 
     pub(super) fn turn(&self, listed: &Listed) -> &tokio::sync::Mutex<()> {
@@ -259,7 +265,10 @@ impl Desk {
         }
         match self.backend.put_back(seat.session, given).await {
             // Whoever has settled it has seen to it.
-            Ok(_) => true,
+            Ok(_) => {
+                self.waiting().is_put_back(seat.session);
+                true
+            }
             Err(error) => {
                 tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %error, "statement not put back");
                 false
@@ -273,6 +282,9 @@ impl Desk {
             Ok(true) => {
                 statement.epoch = next.epoch;
                 self.followed.wait_in_line(next, statement.id).await;
+                if self.would_overtake(next, statement).await && self.wait_again(next, statement).await {
+                    return None;
+                }
                 Some(next)
             }
             Ok(false) => None,
@@ -281,6 +293,12 @@ impl Desk {
                 None
             }
         }
+    }
+
+    /// True if one before it was put back to those that wait.
+    async fn would_overtake(&self, seat: Seat, statement: &Statement) -> bool {
+        let open = self.backend.unfinished(seat.session).await;
+        open.is_ok_and(|open| open.next.is_some_and(|next| next < statement.id))
     }
 
     /// Waits for the end of a statement. `None` when it is left to whoever asks for it next.

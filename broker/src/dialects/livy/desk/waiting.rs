@@ -3,7 +3,7 @@
 //! Their client has their id as soon as they are durable (I2). None of them is given to a driver before a broker has
 //! claimed it in the store, so that no two drivers get it (I3); they are given in order, and before what comes later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub(super) const PROMPT: Duration = Duration::from_secs(3);
 /// Statements that a driver has at once, the one that runs among them. The others wait in the store: there they are
 /// safe from its loss, and nothing that is queued takes memory.
 pub(super) const MAX_GIVEN: usize = 16;
+/// When what could not be given to a driver is tried again, as long as the session is there.
+const GIVE_AGAIN: Duration = Duration::from_secs(5);
 /// How soon it is noticed that another broker's statement has ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Sessions of which it is remembered that nothing waits; beyond, it is read again.
@@ -32,6 +34,8 @@ const MAX_CLEAR: usize = 100_000;
 pub(super) struct Waiting {
     /// Sessions whose statements a task of this desk gives away; true if more came meanwhile.
     given: BTreeMap<SessionId, bool>,
+    /// Those of them in which a statement was put back since it was read what waits.
+    put_back: BTreeSet<SessionId>,
     /// The epoch of each session in which nothing waits.
     clear: BTreeMap<SessionId, Epoch>,
 }
@@ -60,6 +64,30 @@ impl Waiting {
         self.clear.remove(&session);
     }
 
+    /// Notes that a statement waits again that comes before others.
+    pub(super) fn is_put_back(&mut self, session: SessionId) {
+        self.clear.remove(&session);
+        if self.is_given(session) {
+            self.put_back.insert(session);
+        }
+    }
+
+    /// True if what was read of a session still tells what is next.
+    fn is_in_order(&self, session: SessionId) -> bool {
+        !self.put_back.contains(&session)
+    }
+
+    /// Notes that what waits is read now.
+    fn is_read(&mut self, session: SessionId) {
+        self.put_back.remove(&session);
+    }
+
+    /// Notes that no task gives the session's statements away any more.
+    fn is_left(&mut self, session: SessionId) {
+        self.given.remove(&session);
+        self.put_back.remove(&session);
+    }
+
     /// Notes that something waits; true if a task has to be started for it.
     fn note(&mut self, session: SessionId) -> bool {
         self.clear.remove(&session);
@@ -73,7 +101,7 @@ impl Waiting {
         match self.given.insert(seat.session, false) {
             Some(true) => false,
             Some(false) | None => {
-                self.given.remove(&seat.session);
+                self.is_left(seat.session);
                 self.note_clear(seat)
             }
         }
@@ -120,10 +148,13 @@ impl Desk {
                 match desk.give(&listed).await {
                     Ok(seat) if desk.waiting().is_done(seat) => return,
                     Ok(_) => {}
+                    Err(Refusal::Unavailable(reason)) => {
+                        tracing::info!(session.id = %listed.session, %reason, "statements wait on");
+                        tokio::time::sleep(GIVE_AGAIN).await;
+                    }
                     Err(error) => {
-                        // Whoever asks for one of them next goes on.
-                        tracing::info!(session.id = %listed.session, %error, "statements wait on");
-                        desk.waiting().given.remove(&listed.session);
+                        tracing::info!(session.id = %listed.session, %error, "statements that wait are left");
+                        desk.waiting().is_left(listed.session);
                         return;
                     }
                 }
@@ -136,6 +167,7 @@ impl Desk {
         loop {
             let seat = self.backend.seat(listed).await?;
             let changed = self.followed.changed();
+            self.waiting().is_read(listed.session);
             let queue = self.backend.waiting(listed.session, MAX_GIVEN).await?;
             if queue.open.waits == 0 {
                 return Ok(seat);
@@ -153,6 +185,26 @@ impl Desk {
                     break;
                 }
             }
+        }
+    }
+
+    /// Goes on with what a lost broker took: gives what waits, and settles what has ended since.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`], [`Refusal::NoSession`].
+    pub(crate) async fn attend(self: &Arc<Self>, client_id: &str) -> Result<(), Refusal> {
+        let listed = self.directory.find(client_id).await?;
+        let mut before = None;
+        loop {
+            let queue = self.backend.waiting(listed.session, 0).await?;
+            if queue.open.waits > 0 {
+                self.give_away(&listed);
+            }
+            let Some(oldest) = queue.oldest.filter(|oldest| before != Some(oldest.id)) else {
+                return Ok(());
+            };
+            before = Some(oldest.id);
+            self.settle_for_others(&listed, Some(oldest)).await?;
         }
     }
 
@@ -179,7 +231,7 @@ impl Desk {
     ) -> Result<bool, Refusal> {
         self.followed.wait_in_line(seat, statement.id).await;
         let _turn = self.turn(listed).lock().await;
-        if !self.backend.claim(seat, statement.id).await? {
+        if !self.waiting().is_in_order(seat.session) || !self.backend.claim(seat, statement.id).await? {
             return Ok(false);
         }
         statement.waits = false;
@@ -187,10 +239,14 @@ impl Desk {
         let id = statement.id;
         self.followed.insert(seat.session, id, seat.epoch);
         let started = self.start(seat, &mut statement).await;
-        let desk = Arc::clone(self);
+        let (desk, listed) = (Arc::clone(self), listed.clone());
         self.tasks.spawn("livy statement", async move {
-            desk.follow(started, statement).await;
+            let end = desk.follow(started, statement).await;
             desk.followed.remove(seat.session, id);
+            if end.is_none() {
+                // It may have been put back.
+                desk.give_away(&listed);
+            }
         });
         Ok(started == Some(seat))
     }

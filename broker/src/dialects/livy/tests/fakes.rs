@@ -1,6 +1,6 @@
 //! A store and a backend in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -133,7 +133,10 @@ struct State {
     dead: bool,
     /// True while a session that has lost its driver gets no other one.
     no_room: bool,
-    refuse_start: bool,
+    /// Starts that do not reach the driver.
+    refuse_starts: u32,
+    /// Statements that a driver had and had not begun when it was lost.
+    not_begun: BTreeSet<(Epoch, u64)>,
 }
 
 /// Sessions whose driver does what the test says.
@@ -174,7 +177,19 @@ impl FakeBackend {
 
     /// Loses the driver before the next statement reaches it.
     pub(super) fn refuse_next_start(&self) {
-        self.state.lock().unwrap().refuse_start = true;
+        self.state.lock().unwrap().refuse_starts = 1;
+    }
+
+    /// Loses the driver before it began anything, and the next ones before the first `starts` reach them.
+    pub(super) fn lose_before_anything_began(&self, starts: u32) {
+        let mut state = self.state.lock().unwrap();
+        state.refuse_starts = starts;
+        let epoch = state.epochs.values().copied().max().unwrap_or(Epoch::INITIAL);
+        let lost = std::mem::take(&mut state.running).into_keys();
+        state.not_begun = lost.map(|id| (epoch, id)).collect();
+        state.order.clear();
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// How many statements reached a driver.
@@ -244,10 +259,13 @@ impl FakeBackend {
         Some(Numbered { id, number })
     }
 
-    fn look(&self, id: u64) -> Result<Reported, DriverFault> {
+    fn look(&self, seat: Seat, id: u64) -> Result<Reported, DriverFault> {
         let state = self.state.lock().unwrap();
         if state.dead {
             return Err(DriverFault::Lost);
+        }
+        if state.not_begun.contains(&(seat.epoch, id)) {
+            return Err(DriverFault::NeverBegan);
         }
         let running = state.running.get(&id).cloned().ok_or(DriverFault::NoStatement)?;
         Ok(match &state.result {
@@ -307,6 +325,15 @@ impl Backend for FakeBackend {
         let mut state = self.state.lock().unwrap();
         if state.no_room {
             return Err(Refusal::Unavailable("no room".to_owned()));
+        }
+        // Somebody else has seen to it.
+        if let Some(epoch) = state
+            .epochs
+            .get(&seat.session)
+            .copied()
+            .filter(|epoch| *epoch > seat.epoch)
+        {
+            return Ok(Seat { epoch, ..seat });
         }
         state.dead = false;
         state.running.clear();
@@ -411,7 +438,7 @@ impl Backend for FakeBackend {
         let mut state = self.state.lock().unwrap();
         let mut statements = state.statements.iter_mut();
         let found = statements.find(|statement| statement.id == id && statement.epoch == epoch);
-        let open = found.filter(|statement| statement.end.is_none());
+        let open = found.filter(|statement| statement.end.is_none() && !statement.waits);
         Ok(open.is_some_and(|statement| statement.end.replace(end.clone()).is_none()))
     }
 
@@ -419,7 +446,7 @@ impl Backend for FakeBackend {
         let mut state = self.state.lock().unwrap();
         let mut statements = state.statements.iter_mut();
         let found = statements.find(|statement| statement.id == id && statement.epoch == from);
-        let open = found.filter(|statement| statement.end.is_none());
+        let open = found.filter(|statement| statement.end.is_none() && !statement.waits);
         Ok(open.is_some_and(|statement| std::mem::replace(&mut statement.epoch, seat.epoch) == from))
     }
 
@@ -434,10 +461,15 @@ impl Backend for FakeBackend {
     async fn unfinished(&self, _session: SessionId) -> Result<Open, Refusal> {
         let state = self.state.lock().unwrap();
         let given = state.statements.iter().filter(|statement| is_given(statement));
-        let waits = state.statements.iter().filter(|statement| statement.waits);
+        let mut waits = state
+            .statements
+            .iter()
+            .filter(|statement| statement.waits)
+            .map(|waits| waits.id);
         Ok(Open {
             given: given.count(),
-            waits: waits.count(),
+            next: waits.clone().next(),
+            waits: waits.by_ref().count(),
         })
     }
 
@@ -454,9 +486,10 @@ impl Backend for FakeBackend {
         Ok(self.of(Task::Statement))
     }
 
-    async fn start(&self, _seat: Seat, id: u64, _intent: &Intent) -> Result<Reported, DriverFault> {
+    async fn start(&self, seat: Seat, id: u64, _intent: &Intent) -> Result<Reported, DriverFault> {
         let mut state = self.state.lock().unwrap();
-        if std::mem::take(&mut state.refuse_start) {
+        if state.refuse_starts > 0 || state.epochs.get(&seat.session) != Some(&seat.epoch) {
+            state.refuse_starts = state.refuse_starts.saturating_sub(1);
             return Err(DriverFault::NeverBegan);
         }
         if state.result.is_none() && state.running.len() >= MAX_UNFINISHED {
@@ -473,14 +506,14 @@ impl Backend for FakeBackend {
         Ok(reported)
     }
 
-    async fn get(&self, _seat: Seat, id: u64, wait: Duration) -> Result<Reported, DriverFault> {
+    async fn get(&self, seat: Seat, id: u64, wait: Duration) -> Result<Reported, DriverFault> {
         let changed = self.changed.notified();
-        let reported = self.look(id)?;
+        let reported = self.look(seat, id)?;
         if wait.is_zero() || End::of(&reported).is_some() {
             return Ok(reported);
         }
         tokio::time::timeout(wait, changed).await.ok();
-        self.look(id)
+        self.look(seat, id)
     }
 
     async fn cancel(&self, _seat: Seat, _id: u64) -> Result<(), DriverFault> {

@@ -21,6 +21,20 @@ impl House {
         }
     }
 
+    /// Ends when so many statements wait for a driver.
+    async fn all_wait(&self, statements: usize) {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let session = self.desk.find("0", "").await.unwrap().session;
+        while self.backend.unfinished(session).await.unwrap().waits < statements {
+            assert!(
+                std::time::Instant::now() < until,
+                "some went on: {:?}",
+                self.backend.order()
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn all_run(&self, statements: u64) {
         for id in 0..statements {
             let ended = self.wait_for(&format!("{STATEMENTS}/{id}"), "available").await;
@@ -93,33 +107,64 @@ async fn i2_what_did_not_begin_waits_until_there_is_a_driver() {
     house.all_run(3).await;
 }
 
+impl House {
+    /// What a broker left that was lost: a statement that it had claimed and not given to the driver yet, and three
+    /// that waited.
+    async fn leave_four(&self) {
+        self.session().await;
+        let intent = Intent {
+            kind: Kind::Pyspark,
+            code: "1".to_owned(),
+            task: Task::Statement,
+            rows: None,
+        };
+        let directory = Directory::new(Arc::clone(&self.store) as _);
+        let listed = directory.find("0").await.unwrap();
+        let seat = self.backend.seat(&listed).await.unwrap();
+        self.backend.begin(seat, Uuid::now_v7(), &intent).await.unwrap();
+        for _ in 0..3 {
+            let enlisted = self.backend.enlist(listed.session, Uuid::now_v7(), &intent);
+            assert!(enlisted.await.unwrap().is_some());
+        }
+    }
+}
+
 /// What a lost broker took goes on when somebody asks for the session, in order.
 #[tokio::test]
 async fn i2_what_a_lost_broker_took_runs_in_order() {
     let house = house(1 << 20);
-    house.session().await;
-    let intent = Intent {
-        kind: Kind::Pyspark,
-        code: "1".to_owned(),
-        task: Task::Statement,
-        rows: None,
-    };
-    let directory = Directory::new(Arc::clone(&house.store) as _);
-    let listed = directory.find("0").await.unwrap();
-    let seat = house.backend.seat(&listed).await.unwrap();
-    // One that it had claimed, and not given to the driver yet; and some that waited.
-    house.backend.begin(seat, Uuid::now_v7(), &intent).await.unwrap();
-    for _ in 0..3 {
-        let enlisted = house
-            .backend
-            .enlist(listed.session, Uuid::now_v7(), &intent)
-            .await;
-        assert!(enlisted.unwrap().is_some());
-    }
+    house.leave_four().await;
     assert_eq!(house.get("/sessions/0/state").await.1["state"], "busy");
     house.backend.wait_for_starts(4).await;
     house.backend.end_all("1");
     house.all_run(4).await;
+}
+
+/// The same if nobody asks: the leader has it attended to.
+#[tokio::test]
+async fn i2_what_a_lost_broker_took_runs_without_being_asked_for() {
+    let house = house(1 << 20);
+    house.leave_four().await;
+    house.desk.attend("0").await.unwrap();
+    house.backend.wait_for_starts(4).await;
+    house.backend.end_all("1");
+    house.all_run(4).await;
+}
+
+/// livy#68: one that finds no driver again and again waits on, and those behind it do not overtake it.
+#[tokio::test(start_paused = true)]
+async fn i4_what_waits_again_is_not_overtaken() {
+    let house = house(1 << 20);
+    house.session().await;
+    house.send(20).await;
+    assert_eq!(house.backend.starts(), 16);
+    // The first one meets two drivers that are lost; those behind it could have the next one at once.
+    house.backend.hold(true);
+    house.backend.lose_before_anything_began(2);
+    house.all_wait(20).await;
+    house.backend.end_all("1");
+    house.backend.hold(false);
+    house.all_run(20).await;
 }
 
 /// livy#68: beyond that the call itself is refused, and nothing is written down.
