@@ -127,6 +127,12 @@ impl Broker {
             tasks.clone(),
             config.livy.clone(),
         ));
+        let desk = Arc::new(Desk::new(
+            Arc::clone(&sessions) as _,
+            Arc::clone(&store),
+            tasks.clone(),
+            config.livy.clone(),
+        ));
         let place = Place::of_broker(&id);
         let leader = Leader::new(
             id,
@@ -135,6 +141,7 @@ impl Broker {
             Arc::clone(&fleet),
             (
                 Arc::clone(&sessions),
+                Arc::clone(&desk),
                 [Arc::clone(&batches), Arc::clone(&kyuubi_batches)],
             ),
             tasks.clone(),
@@ -148,12 +155,6 @@ impl Broker {
                 ..ConnectConfig::default()
             },
             tasks.clone(),
-        );
-        let desk = Desk::new(
-            Arc::clone(&sessions) as _,
-            Arc::clone(&store),
-            tasks.clone(),
-            config.livy.clone(),
         );
         let engine = Engine::new(Arc::clone(&connect), config.sql.clone(), tasks.clone(), place);
         let native = Native::new(Arc::clone(&store), fleet, ledger, sessions);
@@ -169,7 +170,7 @@ impl Broker {
             &tasks,
         );
         let hs2 = Hs2::new(engine, Arc::clone(&store), config.hs2.clone(), peers, &tasks);
-        let livy = livy::router(Arc::new(desk), batches)
+        let livy = livy::router(desk, batches)
             .layer(middleware::from_fn(identity::livy))
             .layer(middleware::from_fn_with_state(calls.clone(), limit::livy));
         let livy_secures = config.livy.security_headers;

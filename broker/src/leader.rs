@@ -5,6 +5,7 @@
 //! session has it recovered at once, by the broker that it asks.
 
 mod chores;
+mod heirs;
 mod look;
 mod sightings;
 
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 
 use crate::config::BrokerConfig;
 use crate::dialects::livy::batches::desk::Batches;
+use crate::dialects::livy::desk::Desk;
 use crate::dialects::livy::directory::{Directory, Resource};
 use crate::dialects::sql;
 use crate::fleet::{Fleet, Loss};
@@ -60,6 +62,7 @@ pub(crate) struct Leader {
     store: StoreRef,
     fleet: Arc<Fleet>,
     sessions: Arc<Sessions>,
+    desk: Arc<Desk>,
     batches: [Arc<Batches>; 2],
     tasks: Tasks,
     patience: Patience,
@@ -70,6 +73,8 @@ pub(crate) struct Leader {
     resting: Mutex<BTreeMap<SessionId, Instant>>,
     /// Brokers that were seen lately.
     sightings: Mutex<sightings::Sightings>,
+    /// Brokers that were there in the last round.
+    heard: Mutex<heirs::Heard>,
     /// What was told of tenants in the last round.
     told: Mutex<BTreeSet<(TenantId, Dialect)>>,
 }
@@ -80,7 +85,7 @@ impl Leader {
         config: &BrokerConfig,
         store: StoreRef,
         fleet: Arc<Fleet>,
-        (sessions, batches): (Arc<Sessions>, [Arc<Batches>; 2]),
+        (sessions, desk, batches): (Arc<Sessions>, Arc<Desk>, [Arc<Batches>; 2]),
         tasks: Tasks,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -88,6 +93,7 @@ impl Leader {
             store,
             fleet,
             sessions,
+            desk,
             batches,
             tasks,
             patience: Patience {
@@ -100,6 +106,7 @@ impl Leader {
             busy: Mutex::default(),
             resting: Mutex::default(),
             sightings: Mutex::default(),
+            heard: Mutex::default(),
             told: Mutex::default(),
         })
     }
@@ -138,6 +145,7 @@ impl Leader {
     }
 
     async fn reign(self: &Arc<Self>, leadership: &Leadership) {
+        *lock(&self.heard) = heirs::Heard::default();
         let mut losses = self.fleet.losses();
         let mut rounds = tokio::time::interval(ROUND);
         let mut sweeps = tokio::time::interval_at(Instant::now() + SWEEP, SWEEP);
@@ -172,6 +180,7 @@ impl Leader {
         if !leadership.is_held() {
             return;
         }
+        self.inherit(&cluster.brokers);
         let now = unix_millis();
         let mut found = self.sessions.table().pick(|row| {
             let duty = duty(&row.brief, &cluster, self.patience, now)?;

@@ -77,6 +77,31 @@ def test_i2_a_broker_is_killed_between_post_and_get(cluster, balancer, client, b
 
 
 @pytest.mark.parametrize("broker", [0, 1])
+def test_i2_what_a_killed_broker_took_runs_though_nobody_asks_for_it(cluster, balancer, tmp_path, broker):
+    """livy#68, #113: more than a driver takes at once, so that most of it waits in the store; the leader dies or stays"""
+    said = cluster.brokers[broker].said().splitlines()
+    own = [line.split("//")[1].strip() for line in said if line.strip().startswith("Livy")]
+    livy = LivySession(own[-1]).wait_idle()
+    lines, gate = tmp_path / "lines", tmp_path / "gate"
+    livy.submit(f"import os, time\nlines = open({str(lines)!r}, 'a')\n"
+                f"while not os.path.exists({str(gate)!r}):\n    time.sleep(0.05)")
+    wait_until(lines.exists, 60, "the statement does not run")
+    for number in range(40):
+        livy.submit(f"print({number}, file=lines, flush=True)")
+    cluster.brokers[broker].kill()
+    gate.touch()
+    wait_until(lambda: lines.read_text().split()[-1:] == ["39"], 120, f"it stops at {lines.read_text().split()[-1:]}")
+    assert lines.read_text().split() == [str(number) for number in range(40)]
+    at(balancer, livy).close()
+
+
+def at(balancer, livy):
+    """The same session at the balancer's address."""
+    livy.base = f"http://{balancer.address}/sessions"
+    return livy
+
+
+@pytest.mark.parametrize("broker", [0, 1])
 def test_i2_pylivy_does_not_notice_that_a_broker_is_killed(cluster, balancer, broker):
     """livy#113, #118, #121: killed when the answer to its POST is there; its connection was to one of the two"""
     kept, victims = requests.Session(), []
