@@ -16,7 +16,7 @@ use crate::dialects::connect::backend::{Refusal, Route};
 use crate::dialects::livy::replay::{Policy, Step};
 use crate::dialects::livy::resource::Resource;
 use crate::dialects::livy::statement::{End, Snapshot, Statement};
-use crate::sessions::code::{read_statement, statement_id};
+use crate::sessions::entries::{read_statement, statement_id};
 
 /// How long one question for a statement's end stays open at the agent.
 const POLL: Duration = Duration::from_secs(20);

@@ -15,7 +15,8 @@ use tonic::{Code, Response, Status};
 
 use super::Sessions;
 use super::ask::ANSWER_DEADLINE;
-use super::code::{refusal, statement_id};
+use super::code::refusal;
+use super::entries::statement_id;
 use super::wanted::wanted;
 use crate::dialects::connect::backend as connect;
 use crate::dialects::livy::backend::Backend as Livy;

@@ -1,25 +1,25 @@
 //! What the Livy dialect asks of the broker: code sessions and their statements.
 //!
-//! A statement is a lineage entry; its id is the entry's place less one. What it is to run is the payload, how it
-//! ended is the answer. Statements run at the agent of the session's node, which runs each of them once.
+//! Statements are lineage entries, see [`super::entries`]. They run at the agent of the session's node, which runs each
+//! of them once.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId};
-use berth_core::lineage::{LineageEntry, Outcome};
 use berth_core::record::{Application, Cause, CloseReason, SessionState};
 use berth_proto::agent as api;
 use bytes::Bytes;
-use futures_util::future::{OptionFuture, try_join_all};
+use futures_util::future::try_join_all;
 use tonic::Status;
 use uuid::Uuid;
 
 use super::Sessions;
 use super::ask::Fault;
+use super::entries::{concluded, count, is_open, read_one, read_statement, statement_id};
 use super::wanted::wanted;
 use crate::dialects::connect::backend as connect;
-use crate::dialects::connect::backend::{Backend as _, Ended, Refusal as Refused, Route, Ticket};
+use crate::dialects::connect::backend::{Backend as _, Refusal as Refused, Route};
 use crate::dialects::livy::backend::{Backend, DriverFault, Numbered, Open, Phase, Queue, Seat};
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::listed::Listed;
@@ -28,70 +28,11 @@ use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::resource::Resource;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 use crate::dialects::livy::task::Task;
-use crate::ledger::{Ledger, unavailable};
 
-/// The call that statements are recorded as.
-pub(super) const CALL: &str = "code";
 /// Lines of a driver's log that are shown.
 const LOG_LINES: u32 = 200;
 /// How long an agent that is away is waited for by a client that does not wait itself.
 const SHORT: Duration = Duration::from_secs(2);
-
-/// The agent's id of a statement.
-pub(crate) fn statement_id(id: u64) -> String {
-    format!("s{id}")
-}
-
-/// What is to be said of an outcome that has no answer. Its statement ran.
-fn unread(outcome: &Outcome) -> Option<End> {
-    match outcome {
-        Outcome::Unknown | Outcome::Succeeded { answer: Some(_) } => None,
-        Outcome::Succeeded { answer: None } => Some(End::unread("it was too large to keep")),
-        Outcome::Failed { message, .. } => Some(End::unread(message)),
-    }
-}
-
-/// The statement that a lineage entry records.
-pub(crate) async fn read_statement(ledger: &Ledger, entry: &LineageEntry) -> Result<Statement, Refused> {
-    let intent: Intent =
-        serde_json::from_slice(&ledger.payload(&entry.payload).await?).map_err(unavailable)?;
-    let end = match &entry.outcome {
-        Outcome::Succeeded { answer: Some(answer) } => {
-            Some(serde_json::from_slice(&ledger.payload(answer).await?).map_err(unavailable)?)
-        }
-        other => unread(other),
-    };
-    let (_, number) = Task::of(entry);
-    Ok(Statement {
-        id: entry.seq.saturating_sub(1),
-        number,
-        epoch: entry.epoch,
-        intent,
-        waits: entry.waits && end.is_none(),
-        end,
-    })
-}
-
-async fn read_one(ledger: &Ledger, entry: Option<&&LineageEntry>) -> Result<Option<Statement>, Refused> {
-    let read = OptionFuture::from(entry.map(|entry| read_statement(ledger, entry)));
-    read.await.transpose()
-}
-
-/// True of a statement or job that has not ended.
-fn is_open(entry: &LineageEntry) -> bool {
-    entry.outcome == Outcome::Unknown && Task::of(entry).0 != Task::Add
-}
-
-/// How many statements and jobs have not ended.
-fn count(entries: &[LineageEntry]) -> Open {
-    let open = || entries.iter().filter(|entry| is_open(entry));
-    let mut waits = open().filter(|entry| entry.waits);
-    Open {
-        given: open().filter(|entry| !entry.waits).count(),
-        waits: waits.clone().count(),
-        next: waits.next().map(|entry| entry.seq.saturating_sub(1)),
-    }
-}
 
 pub(super) fn refusal(refused: Refused) -> Refusal {
     match refused {
@@ -102,16 +43,6 @@ pub(super) fn refusal(refused: Refused) -> Refusal {
             Refusal::Unavailable(refused.to_string())
         }
     }
-}
-
-fn concluded(session: SessionId, id: u64, end: &End) -> Result<(Ticket, Ended), Refusal> {
-    let answer = serde_json::to_vec(end).map_err(|error| Refusal::Unavailable(error.to_string()))?;
-    let ticket = Ticket {
-        session,
-        seq: id + 1,
-        operation: String::new(),
-    };
-    Ok((ticket, Ended::Succeeded(Some(Bytes::from(answer)))))
 }
 
 fn seat(route: &Route) -> Seat {
@@ -427,24 +358,5 @@ impl Backend for Sessions {
             // A driver that is gone has taken its log along; an agent that is away has none to show now.
             Ok(Err(_)) | Err(_) => Ok(Vec::new()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn i3_what_ran_is_not_told_as_not_run() {
-        let failed = Outcome::Failed {
-            code: 13,
-            message: "no".to_owned(),
-            details: String::new(),
-        };
-        for outcome in [Outcome::Succeeded { answer: None }, failed] {
-            let end = unread(&outcome).unwrap();
-            assert!(!end.known && !end.is_not_run(), "{end:?}");
-        }
-        assert_eq!(unread(&Outcome::Unknown), None);
     }
 }

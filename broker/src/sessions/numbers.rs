@@ -10,7 +10,7 @@ use berth_core::record::SessionState;
 use uuid::Uuid;
 
 use super::ask::Fault;
-use super::code::{CALL, read_statement};
+use super::entries::{CALL, read_statement};
 use super::{Sessions, lock};
 use crate::dialects::connect::backend::{self as connect, Refusal as Refused, Ticket};
 use crate::dialects::livy::backend::{DriverFault, Numbered, Seat};
