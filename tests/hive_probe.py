@@ -1,5 +1,6 @@
 """HiveServer2's Thrift protocol as it is on the wire: one call at a time, with PyHive's own structs."""
 
+import base64
 import io
 import socket
 import ssl
@@ -24,6 +25,11 @@ def sasl_login(sock, user="ann", password="x", mechanism=b"PLAIN", status=2, aut
         return None
     code, length = struct.unpack(">BI", head)
     return code, receive(sock, length).decode()
+
+
+def basic(user, password="x"):
+    """The head of a login over HTTP."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
 def receive(sock, length):

@@ -1,12 +1,11 @@
 """Any broker serves HiveServer2's protocol over HTTP. Cases: spec of HiveServer2's Thrift protocol."""
 
-import base64
 import signal
 
 import pytest
 from berth_cluster import BROKER_CONFIG
 from berth_up import wait_until
-from hive_probe import ERROR, SUCCESS, Probe, trusting, ttypes
+from hive_probe import ERROR, SUCCESS, Probe, basic, trusting
 from kyuubi_client import Kyuubi
 from pyhive import exc, hive
 from thrift.transport.THttpClient import THttpClient
@@ -43,10 +42,6 @@ def has_left(probe):
         return False
     except (EOFError, OSError, TTransportException):
         return True
-
-
-def basic(user, password="x"):
-    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
 class Turns(TTransportBase):

@@ -61,3 +61,19 @@ def together(up):
     yield
     kept.close_session()
     kept.leave()
+
+
+@pytest.fixture
+def address(up):
+    return up.endpoints["hs2"]
+
+
+@pytest.fixture
+def probe(address, user):
+    """A session of HiveServer2's protocol."""
+    from hive_probe import SUCCESS, Probe
+
+    made = Probe(address, user=user)
+    assert made.open().status.statusCode == SUCCESS
+    yield made
+    made.leave()
