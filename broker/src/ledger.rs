@@ -302,6 +302,8 @@ fn entry(session: SessionId, seq: u64, epoch: Epoch, intent: &Intent, payload: P
         fingerprint: intent.fingerprint,
         outcome: Outcome::Unknown,
         waits: false,
+        reruns: 0,
+        handed_on: false,
         at: unix_millis(),
     }
 }

@@ -201,6 +201,8 @@ fn conf_set(session: SessionId, seq: u64) -> LineageEntry {
         fingerprint: 0,
         outcome: Outcome::Succeeded { answer: None },
         waits: false,
+        reruns: 0,
+        handed_on: false,
         at: 0,
     }
 }

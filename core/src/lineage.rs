@@ -110,8 +110,31 @@ pub struct LineageEntry {
     /// True while it waits for a driver: it was given to none, and nobody gives it to one before this is cleared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waits: bool,
+    /// How often it was to run again since a driver was lost that may have begun it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reruns: u32,
+    /// True if a broker that did not claim it may have given it to its driver.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handed_on: bool,
     /// When the intent was written.
     pub at: UnixMillis,
+}
+
+/// How often what may begin a second time does so.
+const MAX_RERUNS: u32 = 1;
+
+/// Who says that something did not begin in its epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Witness {
+    /// The agent of that epoch's driver, which lets nothing begin without its knowledge.
+    Agent,
+    /// A broker that claimed it and never brought it to an agent.
+    Claimant,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Record for LineageEntry {
@@ -133,35 +156,53 @@ impl LineageEntry {
         }
     }
 
-    /// The entry in the epoch `to`, or `None` if it has an outcome, left the epoch `from` or waits. What surely did not
-    /// begin may be carried on to the next driver; whoever finds it in its old epoch meanwhile and gives it up, or
-    /// carries it on first, wins (I3).
-    pub fn carry(self, from: Epoch, to: Epoch) -> Option<Self> {
-        let is_there = self.outcome == Outcome::Unknown && self.epoch == from && !self.waits;
-        is_there.then_some(Self { epoch: to, ..self })
+    /// True if it was given to the driver of an epoch, and nobody has settled it since.
+    fn is_with(&self, epoch: Epoch) -> bool {
+        self.outcome == Outcome::Unknown && self.epoch == epoch && !self.waits
     }
 
     /// The entry with its outcome, or `None` if it has one already, left the epoch `from`, or waits for a driver again:
     /// what is said of a lost driver says nothing of what is not with it.
     pub fn give_up(self, from: Epoch, outcome: Outcome) -> Option<Self> {
-        self.carry(from, from)?.conclude(outcome)
+        self.is_with(from).then_some(Self { outcome, ..self })
     }
 
     /// The entry for the driver of the epoch `to`, or `None` if it does not wait for one any more. Of several brokers
-    /// one gives it to a driver; should that driver be lost, the others do not take it for one that did not begin (I3).
+    /// one gives it to a driver (I3).
     pub fn claim(self, to: Epoch) -> Option<Self> {
         (self.outcome == Outcome::Unknown && self.waits).then_some(Self {
             epoch: to,
             waits: false,
+            handed_on: false,
             ..self
         })
     }
 
-    /// The entry as one that waits for a driver again, or `None` if it has an outcome or left the epoch `from`: it
-    /// surely did not begin there, and there is no next driver to carry it on to.
-    pub fn put_back(self, from: Epoch) -> Option<Self> {
-        let entry = self.carry(from, from)?;
-        Some(Self { waits: true, ..entry })
+    /// The entry for a broker that did not claim it and gives it to its driver, too, which runs it once: whoever
+    /// claimed it may be lost.
+    pub fn hand_on(self, from: Epoch) -> Option<Self> {
+        self.is_with(from).then_some(Self {
+            handed_on: true,
+            ..self
+        })
+    }
+
+    /// The entry as one that waits for a driver again, or `None` if it has an outcome, left the epoch `from`, or the
+    /// witness cannot know: it did not begin there, so it may begin elsewhere (I3).
+    pub fn put_back(self, from: Epoch, witness: Witness) -> Option<Self> {
+        let knows = witness == Witness::Agent || !self.handed_on;
+        (knows && self.is_with(from)).then_some(Self { waits: true, ..self })
+    }
+
+    /// The entry as one that waits for a driver again, for what may begin a second time; `None` as for
+    /// [`LineageEntry::put_back`], or if enough drivers were lost over it.
+    pub fn run_again(self, from: Epoch) -> Option<Self> {
+        let may = self.reruns < MAX_RERUNS && self.is_with(from);
+        may.then_some(Self {
+            waits: true,
+            reruns: self.reruns + 1,
+            ..self
+        })
     }
 
     /// The entry with its outcome, or `None` if it does not wait for a driver any more.

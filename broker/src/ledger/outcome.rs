@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use berth_core::ids::{Epoch, SessionId};
 use berth_core::keys;
-use berth_core::lineage::{LineageEntry, Outcome};
+use berth_core::lineage::{LineageEntry, Outcome, Witness};
 use berth_core::record::Record;
 use berth_store::{Compare, Txn};
 
@@ -36,20 +36,37 @@ impl Ledger {
         self.change(ticket.session, ticket.seq, give_up).await
     }
 
-    /// Moves an intent that surely did not begin to another epoch. False if somebody else has settled it.
+    /// Lets an intent that did not begin wait for a driver again. False if somebody else has settled it, or the witness
+    /// cannot know.
     ///
     /// # Errors
     /// As [`Ledger::finish`].
-    pub async fn carry(&self, session: SessionId, seq: u64, from: Epoch, to: Epoch) -> Result<bool, Refusal> {
-        self.change(session, seq, |entry| entry.carry(from, to)).await
+    pub async fn put_back(
+        &self,
+        session: SessionId,
+        seq: u64,
+        from: Epoch,
+        witness: Witness,
+    ) -> Result<bool, Refusal> {
+        self.change(session, seq, |entry| entry.put_back(from, witness))
+            .await
     }
 
-    /// Lets an intent that surely did not begin wait for a driver again. False if somebody else has settled it.
+    /// Lets an intent that may begin a second time wait for a driver again. False if somebody else has settled it, or
+    /// it has cost enough drivers.
     ///
     /// # Errors
     /// As [`Ledger::finish`].
-    pub async fn put_back(&self, session: SessionId, seq: u64, from: Epoch) -> Result<bool, Refusal> {
-        self.change(session, seq, |entry| entry.put_back(from)).await
+    pub async fn run_again(&self, session: SessionId, seq: u64, from: Epoch) -> Result<bool, Refusal> {
+        self.change(session, seq, |entry| entry.run_again(from)).await
+    }
+
+    /// Notes that a broker that did not claim an intent gives it to its driver. False if somebody else has settled it.
+    ///
+    /// # Errors
+    /// As [`Ledger::finish`].
+    pub async fn hand_on(&self, session: SessionId, seq: u64, from: Epoch) -> Result<bool, Refusal> {
+        self.change(session, seq, |entry| entry.hand_on(from)).await
     }
 
     /// Gives an intent that waits to the driver of an epoch. False if it does not wait any more.

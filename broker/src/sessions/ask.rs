@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use berth_core::ids::SessionId;
 use berth_core::record::SessionState;
 use berth_proto::NEVER_BEGAN;
 use tokio::time::Instant;
@@ -55,6 +56,21 @@ impl Sessions {
         Ok(served.ok_or(Fault::Gone { unsent: true })?.route)
     }
 
+    /// Where a session is that was in a seat's epoch, or still is: agents know what they had in epochs that are over.
+    pub(super) fn seated_since(&self, seat: Seat) -> Result<Route, Fault> {
+        let served = self.served(seat.session);
+        let served = served.filter(|served| served.route.epoch >= seat.epoch);
+        Ok(served.ok_or(Fault::Gone { unsent: true })?.route)
+    }
+
+    /// Waits, bounded, while a task of this broker looks where a session is.
+    pub(super) async fn await_place(&self, session: SessionId) {
+        if self.served(session).is_none() {
+            let turn = self.turn(session);
+            drop(tokio::time::timeout(ANSWER_DEADLINE, turn.lock()).await);
+        }
+    }
+
     /// Asks the agent of a session's node. While the agent is away its drivers go on: it is asked again until the
     /// node is lost or the patience is at its end. What is asked must be safe to ask twice.
     pub(super) async fn ask<T, F>(
@@ -67,6 +83,19 @@ impl Sessions {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let route = self.seated(seat)?;
+        self.ask_at(&route, (wait, patience), call).await
+    }
+
+    /// As [`Sessions::ask`], of the agent of a route.
+    pub(super) async fn ask_at<T, F>(
+        &self,
+        route: &Route,
+        (wait, patience): (Duration, Duration),
+        call: impl Fn(Agent) -> F,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let until = Instant::now() + wait + patience;
         // A node that is cut off says nothing: who polls is not kept waiting for that.
         let deadline = wait + ANSWER_DEADLINE.min(patience);
@@ -89,7 +118,7 @@ impl Sessions {
                 _ => {}
             }
             unsent = false;
-            if self.is_node_lost(&route).await {
+            if self.is_node_lost(route).await {
                 return Err(Fault::Gone { unsent });
             }
             if Instant::now() >= until {

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId};
-use berth_core::record::{Application, Cause, CloseReason, SessionState};
+use berth_core::lineage::Witness;
+use berth_core::record::{Application, Cause, CloseReason, SessionState, UnixMillis};
 use berth_proto::agent as api;
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::{OptionFuture, try_join_all};
 use tonic::Status;
 use uuid::Uuid;
 
 use super::Sessions;
 use super::ask::Fault;
-use super::entries::{concluded, count, is_open, read_one, read_statement, statement_id};
+use super::entries::{concluded, count, given_of, is_open, read_statement, statement_id};
 use super::wanted::wanted;
 use crate::dialects::connect::backend as connect;
 use crate::dialects::connect::backend::{Backend as _, Refusal as Refused, Route};
@@ -109,6 +110,12 @@ impl Backend for Sessions {
         })
     }
 
+    async fn placed_at(&self, session: SessionId) -> Result<Option<UnixMillis>, Refusal> {
+        let record = connect::Backend::record(self, session).await.map_err(refusal)?;
+        let active = record.filter(|record| matches!(record.state, SessionState::Active { .. }));
+        Ok(active.and_then(|record| record.history.last().map(|event| event.at)))
+    }
+
     async fn lost(&self, seat: Seat) -> Result<Seat, Refusal> {
         let route = self.left(seat.session, seat.epoch, Cause::DriverLost).await;
         route.map(|route| self::seat(&route)).map_err(refusal)
@@ -170,19 +177,16 @@ impl Backend for Sessions {
         }
     }
 
-    async fn waiting(&self, session: SessionId, most: usize) -> Result<Queue, Refusal> {
+    async fn queue(&self, session: SessionId, most: usize) -> Result<Queue, Refusal> {
         let entries = self.ledger.open_entries(session).await.map_err(refusal)?;
-        let (waits, given): (Vec<_>, Vec<_>) = entries
-            .iter()
-            .filter(|entry| is_open(entry))
-            .partition(|entry| entry.waits);
-        let next = waits.into_iter().take(most.saturating_sub(given.len()));
+        let open = entries.iter().filter(|entry| is_open(entry));
+        let (waits, given): (Vec<_>, Vec<_>) = open.partition(|entry| entry.waits);
+        let next = waits.iter().take(most.saturating_sub(given.len()));
         let next = next.map(|entry| read_statement(&self.ledger, entry));
         Ok(Queue {
-            open: count(&entries),
             next: try_join_all(next).await.map_err(refusal)?,
-            oldest: read_one(&self.ledger, given.first()).await.map_err(refusal)?,
-            newest: read_one(&self.ledger, given.last()).await.map_err(refusal)?,
+            waits: waits.len(),
+            given: given.into_iter().map(given_of).collect(),
         })
     }
 
@@ -225,14 +229,24 @@ impl Backend for Sessions {
         Ok(given_up)
     }
 
-    async fn carry(&self, seat: Seat, (id, from): (u64, Epoch)) -> Result<bool, Refusal> {
-        let carried = self.ledger.carry(seat.session, id + 1, from, seat.epoch).await;
-        carried.map_err(refusal)
+    async fn put_back(
+        &self,
+        session: SessionId,
+        (id, from): (u64, Epoch),
+        witness: Witness,
+    ) -> Result<bool, Refusal> {
+        let put_back = self.ledger.put_back(session, id + 1, from, witness).await;
+        put_back.map_err(refusal)
     }
 
-    async fn put_back(&self, session: SessionId, (id, from): (u64, Epoch)) -> Result<bool, Refusal> {
-        let put_back = self.ledger.put_back(session, id + 1, from).await;
-        put_back.map_err(refusal)
+    async fn run_again(&self, session: SessionId, (id, from): (u64, Epoch)) -> Result<bool, Refusal> {
+        let again = self.ledger.run_again(session, id + 1, from).await;
+        again.map_err(refusal)
+    }
+
+    async fn hand_on(&self, seat: Seat, id: u64) -> Result<bool, Refusal> {
+        let handed_on = self.ledger.hand_on(seat.session, id + 1, seat.epoch).await;
+        handed_on.map_err(refusal)
     }
 
     async fn unfinished(&self, session: SessionId) -> Result<Open, Refusal> {
@@ -243,6 +257,12 @@ impl Backend for Sessions {
     async fn statement(&self, session: SessionId, number: u64) -> Result<Option<Statement>, Refusal> {
         let found = self.numbered(session, Task::Statement, number).await;
         found.map_err(refusal)
+    }
+
+    async fn at(&self, session: SessionId, id: u64) -> Result<Option<Statement>, Refusal> {
+        let entry = self.ledger.entry(session, id + 1).await.map_err(refusal)?;
+        let read = OptionFuture::from(entry.as_ref().map(|entry| read_statement(&self.ledger, entry)));
+        read.await.transpose().map_err(refusal)
     }
 
     async fn job(&self, session: SessionId, number: u64) -> Result<Option<Statement>, Refusal> {
@@ -268,13 +288,14 @@ impl Backend for Sessions {
         if let Some(file) = Resource::of(intent).and_then(Resource::upload) {
             self.put(seat, &file).await?;
         }
+        self.await_place(seat.session).await;
         let started = self.ask(seat, (Duration::ZERO, self.patience()), |mut agent| {
             let request = request.clone();
             async move { agent.start_statement(request).await }
         });
         match started.await {
-            // Of a start these say that the statement reached nobody.
-            Err(Fault::NoStatement | Fault::Gone { unsent: true }) => Err(DriverFault::NeverBegan),
+            // Of a start these say that it reached nobody.
+            Err(Fault::NoStatement | Fault::Gone { unsent: true }) => Err(DriverFault::NotSent),
             other => other.map_err(Into::into),
         }
     }
@@ -287,7 +308,8 @@ impl Backend for Sessions {
             wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
         };
         let patience = if wait.is_zero() { SHORT } else { self.patience() };
-        self.ask(seat, (wait, patience), |mut agent| {
+        let route = self.seated_since(seat)?;
+        self.ask_at(&route, (wait, patience), |mut agent| {
             let request = request.clone();
             async move { agent.get_statement(request).await }
         })

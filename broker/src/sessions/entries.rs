@@ -6,10 +6,9 @@
 use berth_core::ids::SessionId;
 use berth_core::lineage::{LineageEntry, Outcome};
 use bytes::Bytes;
-use futures_util::future::OptionFuture;
 
 use crate::dialects::connect::backend::{Ended, Refusal as Refused, Ticket};
-use crate::dialects::livy::backend::Open;
+use crate::dialects::livy::backend::{Given, Open};
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 use crate::dialects::livy::task::Task;
@@ -53,14 +52,6 @@ pub(crate) async fn read_statement(ledger: &Ledger, entry: &LineageEntry) -> Res
     })
 }
 
-pub(super) async fn read_one(
-    ledger: &Ledger,
-    entry: Option<&&LineageEntry>,
-) -> Result<Option<Statement>, Refused> {
-    let read = OptionFuture::from(entry.map(|entry| read_statement(ledger, entry)));
-    read.await.transpose()
-}
-
 /// True of a statement or job that has not ended.
 pub(super) fn is_open(entry: &LineageEntry) -> bool {
     entry.outcome == Outcome::Unknown && Task::of(entry).0 != Task::Add
@@ -69,11 +60,16 @@ pub(super) fn is_open(entry: &LineageEntry) -> bool {
 /// How many statements and jobs have not ended.
 pub(super) fn count(entries: &[LineageEntry]) -> Open {
     let open = || entries.iter().filter(|entry| is_open(entry));
-    let mut waits = open().filter(|entry| entry.waits);
     Open {
         given: open().filter(|entry| !entry.waits).count(),
-        waits: waits.clone().count(),
-        next: waits.next().map(|entry| entry.seq.saturating_sub(1)),
+        waits: open().filter(|entry| entry.waits).count(),
+    }
+}
+
+pub(super) fn given_of(entry: &LineageEntry) -> Given {
+    Given {
+        id: entry.seq.saturating_sub(1),
+        epoch: entry.epoch,
     }
 }
 

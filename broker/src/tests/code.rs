@@ -1,10 +1,11 @@
 //! Code sessions over several brokers: what each of them finds in the store.
 
+use berth_core::lineage::Witness;
 use uuid::Uuid;
 
 use super::{Cluster, wanted};
 use crate::dialects::connect::backend::Backend as _;
-use crate::dialects::livy::backend::{Backend, Open, Seat};
+use crate::dialects::livy::backend::{Backend, Given, Open, Seat};
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 use crate::dialects::livy::task::Task;
@@ -64,39 +65,34 @@ async fn i3_what_waits_is_given_put_back_and_given_up_once() {
         (Ok(true), Ok(false))
     );
     assert_eq!(b.claim(first, 1).await, Ok(true));
-    let queue = b.waiting(session, 3).await.unwrap();
-    assert_eq!(
-        queue.open,
-        Open {
-            given: 2,
-            waits: 2,
-            next: Some(2),
-        }
-    );
-    assert_eq!(ids(&queue.next), [2]);
-    assert_eq!((queue.oldest.unwrap().id, queue.newest.unwrap().id), (0, 1));
+    let queue = b.queue(session, 3).await.unwrap();
+    assert_eq!((queue.waits, ids(&queue.next)), (2, vec![2]));
+    let given = |id, epoch| Given { id, epoch };
+    assert_eq!(queue.given, [given(0, first.epoch), given(1, first.epoch)]);
 
-    assert_eq!(a.put_back(session, (0, first.epoch)).await, Ok(true));
-    assert_eq!(b.put_back(session, (0, first.epoch)).await, Ok(false));
-    assert_eq!(ids(&b.waiting(session, 16).await.unwrap().next), [0, 2, 3]);
-    // Carried on by one: then the other does not end it.
-    assert_eq!(a.carry(next, (1, first.epoch)).await, Ok(true));
+    let (agent, claimant) = (Witness::Agent, Witness::Claimant);
+    let of = |id| (id, first.epoch);
+    assert_eq!(a.put_back(session, of(0), claimant).await, Ok(true));
+    assert_eq!(b.put_back(session, of(0), agent).await, Ok(false));
+    assert_eq!(ids(&b.queue(session, 16).await.unwrap().next), [0, 2, 3]);
+    // Given to its driver by the other one, too: then its claimant alone does not know.
+    assert_eq!(a.hand_on(first, 1).await, Ok(true));
+    assert_eq!(b.put_back(session, of(1), claimant).await, Ok(false));
+    assert_eq!(b.put_back(session, of(1), agent).await, Ok(true));
+    assert_eq!(a.claim(next, 1).await, Ok(true));
     let end = End::unknown(1);
-    assert_eq!(b.give_up(session, (1, first.epoch), &end).await, Ok(false));
+    assert_eq!(b.give_up(session, of(1), &end).await, Ok(false));
+    assert_eq!(b.run_again(session, (1, next.epoch)).await, Ok(true));
+    assert_eq!(a.claim(next, 1).await, Ok(true));
+    assert_eq!(a.run_again(session, (1, next.epoch)).await, Ok(false));
     assert_eq!(b.give_up(session, (1, next.epoch), &end).await, Ok(true));
-    let left = |waits, next| {
-        Ok(Open {
-            given: 0,
-            waits,
-            next,
-        })
-    };
-    assert_eq!(a.unfinished(session).await, left(3, Some(0)));
+    assert_eq!(a.unfinished(session).await, Ok(Open { given: 0, waits: 3 }));
     // Each broker looks only at what may be open, and finds what others ended and added there.
-    for (id, next) in [(0, Some(2)), (2, Some(3)), (3, None)] {
+    for (id, waits) in [(0, 2), (2, 1), (3, 0)] {
         assert_eq!(a.withdraw(session, id, &end).await, Ok(true));
-        assert_eq!(b.unfinished(session).await.map(|open| open.next), Ok(next));
+        assert_eq!(b.unfinished(session).await, Ok(Open { given: 0, waits }));
     }
     b.enlist(session, Uuid::now_v7(), &intent()).await.unwrap();
-    assert_eq!(a.unfinished(session).await, left(1, Some(4)));
+    let queue = a.queue(session, 16).await.unwrap();
+    assert_eq!((queue.waits, ids(&queue.next)), (1, vec![4]));
 }

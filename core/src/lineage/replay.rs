@@ -53,7 +53,7 @@ pub fn lost(entries: &[LineageEntry]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::ids::{Epoch, SessionId};
-    use crate::lineage::Payload;
+    use crate::lineage::{Payload, Witness};
     use uuid::Uuid;
 
     fn entry(seq: u64, class: Class, outcome: Outcome, key: &str) -> LineageEntry {
@@ -73,6 +73,8 @@ mod tests {
             fingerprint: 0,
             outcome,
             waits: false,
+            reruns: 0,
+            handed_on: false,
             at: 0,
         }
     }
@@ -135,17 +137,6 @@ mod tests {
     }
 
     #[test]
-    fn i3_an_entry_is_carried_on_once_and_only_without_an_outcome() {
-        let (first, next) = (Epoch::INITIAL, Epoch::INITIAL.next());
-        let carried = entry(1, Class::Write, Outcome::Unknown, "")
-            .carry(first, next)
-            .unwrap();
-        assert_eq!(carried.epoch, next);
-        assert_eq!(carried.carry(first, next), None);
-        assert_eq!(entry(1, Class::Write, succeeded(), "").carry(first, next), None);
-    }
-
-    #[test]
     fn i3_what_waits_is_given_to_one_driver_by_one_broker() {
         let (first, next) = (Epoch::INITIAL, Epoch::INITIAL.next());
         let waiting = || LineageEntry {
@@ -165,18 +156,53 @@ mod tests {
     fn i3_what_is_put_back_is_given_to_one_driver_once_more() {
         let (first, next) = (Epoch::INITIAL, Epoch::INITIAL.next());
         let given = || entry(1, Class::Write, Outcome::Unknown, "");
-        let waiting = given().put_back(first).unwrap();
-        assert_eq!(waiting.clone().put_back(first), None);
-        // It is with no driver that could have been lost with it.
-        assert_eq!(waiting.clone().give_up(first, succeeded()), None);
-        assert_eq!(waiting.clone().carry(first, next), None);
-        assert!(
-            given().give_up(first, succeeded()).is_some() && given().give_up(next, succeeded()).is_none()
-        );
-        assert_eq!(waiting.claim(next).unwrap().put_back(first), None);
-        // Somebody else has carried it on, or it has an end.
-        assert_eq!(given().put_back(next), None);
-        assert_eq!(entry(1, Class::Write, succeeded(), "").put_back(first), None);
+        for witness in [Witness::Agent, Witness::Claimant] {
+            let waiting = given().put_back(first, witness).unwrap();
+            assert_eq!(waiting.clone().put_back(first, witness), None);
+            // It is with no driver that could have been lost with it.
+            assert_eq!(waiting.clone().give_up(first, succeeded()), None);
+            assert_eq!(waiting.clone().hand_on(first), None);
+            assert_eq!(waiting.claim(next).unwrap().put_back(first, witness), None);
+            // Somebody else has settled it.
+            assert_eq!(given().put_back(next, witness), None);
+            let ended = entry(1, Class::Write, succeeded(), "");
+            assert_eq!(ended.put_back(first, witness), None);
+        }
+        assert!(given().give_up(first, succeeded()).is_some());
+        assert_eq!(given().give_up(next, succeeded()), None);
+    }
+
+    /// Its claimant did not bring it to the driver, but somebody else may have.
+    #[test]
+    fn i3_who_handed_it_over_is_no_witness() {
+        let first = Epoch::INITIAL;
+        let given = || entry(1, Class::Write, Outcome::Unknown, "");
+        let handed_on = given().hand_on(first).unwrap();
+        assert_eq!(handed_on.clone().put_back(first, Witness::Claimant), None);
+        let waiting = handed_on.put_back(first, Witness::Agent).unwrap();
+        // A new claimant has it alone.
+        let claimed = waiting.claim(first).unwrap();
+        assert!(claimed.put_back(first, Witness::Claimant).is_some());
+    }
+
+    #[test]
+    fn i8_what_may_run_again_costs_so_many_drivers() {
+        let first = Epoch::INITIAL;
+        let waiting = LineageEntry {
+            waits: true,
+            ..entry(1, Class::Write, Outcome::Unknown, "")
+        };
+        let mut claimed = waiting.claim(first).unwrap();
+        // A driver that was lost before it began does not count.
+        for _ in 0..3 {
+            claimed = claimed
+                .put_back(first, Witness::Agent)
+                .unwrap()
+                .claim(first)
+                .unwrap();
+        }
+        let again = claimed.run_again(first).unwrap().claim(first).unwrap();
+        assert_eq!(again.run_again(first), None);
     }
 
     #[test]

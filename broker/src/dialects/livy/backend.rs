@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId};
-use berth_core::record::Application;
+use berth_core::lineage::Witness;
+use berth_core::record::{Application, UnixMillis};
 use berth_proto::agent::Statement as Reported;
 use bytes::Bytes;
 use uuid::Uuid;
@@ -55,8 +56,6 @@ pub struct Open {
     pub given: usize,
     /// Those that wait for being given to one.
     pub waits: usize,
-    /// The first of those that wait.
-    pub next: Option<u64>,
 }
 
 impl Open {
@@ -66,15 +65,22 @@ impl Open {
     }
 }
 
-/// What waits for a session's driver.
+/// A statement or job that a driver was given and that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Given {
+    /// Its place in the session's lineage, from 0.
+    pub id: u64,
+    /// The epoch of that driver.
+    pub epoch: Epoch,
+}
+
+/// What of a session has not ended.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Queue {
-    /// How many have not ended.
-    pub open: Open,
-    /// The first of those that a driver was given.
-    pub oldest: Option<Statement>,
-    /// The last of those that a driver was given.
-    pub newest: Option<Statement>,
+    /// What a driver was given, in order.
+    pub given: Vec<Given>,
+    /// How many wait.
+    pub waits: usize,
     /// The first of those that wait, in order.
     pub next: Vec<Statement>,
 }
@@ -85,10 +91,12 @@ pub enum DriverFault {
     /// The session is not there any more. Nobody knows what became of the statement.
     #[error("the session's driver was lost")]
     Lost,
-    /// The session is not there any more, and the statement surely did not begin: its agent says so, or it was never
-    /// given to one.
+    /// The session is not there any more, and its agent says that the statement did not begin there.
     #[error("the session's driver was lost before the statement began")]
     NeverBegan,
+    /// This start brought the statement to no agent. An earlier one, or another broker's, may have.
+    #[error("the session has just moved")]
+    NotSent,
     /// The driver serves the session but never heard of the statement.
     #[error("the session's driver does not know the statement")]
     NoStatement,
@@ -130,6 +138,12 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Refusal::Unavailable`].
     async fn application(&self, session: SessionId) -> Result<Option<Application>, Refusal>;
+
+    /// Since when the session is at its present place; `None` while it has none.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn placed_at(&self, session: SessionId) -> Result<Option<UnixMillis>, Refusal>;
 
     /// Reports that a place is gone and waits, bounded, for the next one.
     ///
@@ -179,11 +193,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         intent: &Intent,
     ) -> Result<Option<(Numbered, Epoch)>, Refusal>;
 
-    /// What waits for the session's driver: as much of it as can be given with no more than `most` there.
+    /// What has not ended; of what waits as much as can be given with no more than `most` there.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    async fn waiting(&self, session: SessionId, most: usize) -> Result<Queue, Refusal>;
+    async fn queue(&self, session: SessionId, most: usize) -> Result<Queue, Refusal>;
 
     /// Claims what waits for a seat. False if it does not wait any more.
     ///
@@ -221,19 +235,31 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         end: &End,
     ) -> Result<bool, Refusal>;
 
-    /// Carries a statement that surely did not begin in the epoch `from` on to a seat. False if somebody else has
-    /// settled it.
+    /// Lets a statement that did not begin in the epoch `from` wait for a driver again. False if somebody else has
+    /// settled it, or the witness cannot know.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    async fn carry(&self, seat: Seat, (id, from): (u64, Epoch)) -> Result<bool, Refusal>;
+    async fn put_back(
+        &self,
+        session: SessionId,
+        (id, from): (u64, Epoch),
+        witness: Witness,
+    ) -> Result<bool, Refusal>;
 
-    /// Lets a statement that surely did not begin in the epoch `from` wait for a driver again. False if somebody else
+    /// Lets a statement that may run a second time wait for a driver again. False if somebody else has settled it, or
+    /// it has cost enough drivers.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn run_again(&self, session: SessionId, (id, from): (u64, Epoch)) -> Result<bool, Refusal>;
+
+    /// Notes that a statement that another broker has claimed is given to its driver here, too. False if somebody else
     /// has settled it.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    async fn put_back(&self, session: SessionId, (id, from): (u64, Epoch)) -> Result<bool, Refusal>;
+    async fn hand_on(&self, seat: Seat, id: u64) -> Result<bool, Refusal>;
 
     /// How many statements and jobs of the session have not ended.
     ///
@@ -246,6 +272,12 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Refusal::Unavailable`].
     async fn statement(&self, session: SessionId, number: u64) -> Result<Option<Statement>, Refusal>;
+
+    /// One statement or job of a session, by its place.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn at(&self, session: SessionId, id: u64) -> Result<Option<Statement>, Refusal>;
 
     /// One job of a session, by its number.
     ///
@@ -265,7 +297,8 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// See [`DriverFault`].
     async fn start(&self, seat: Seat, id: u64, intent: &Intent) -> Result<Reported, DriverFault>;
 
-    /// A statement as it is now, or as soon as it has ended within `wait`.
+    /// A statement as it is now, or as soon as it has ended within `wait`. Of an epoch that is over the agent of the
+    /// session's present place is asked, which knows if that epoch was its own.
     ///
     /// # Errors
     /// See [`DriverFault`].

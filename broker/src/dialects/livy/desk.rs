@@ -1,6 +1,9 @@
-//! What the calls do: sessions here, statements in [`run`] and [`look`], resources and jobs in [`resources`],
+//! What the calls do: sessions here, statements in [`run`], [`follow`] and [`look`], those of
+//! other brokers in [`adopt`], resources and jobs in [`resources`],
 //! what has no driver yet in [`waiting`].
 
+mod adopt;
+mod follow;
 mod followed;
 mod look;
 mod resources;

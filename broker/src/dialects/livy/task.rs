@@ -92,6 +92,8 @@ mod tests {
             fingerprint: 0,
             outcome: Outcome::Unknown,
             waits: false,
+            reruns: 0,
+            handed_on: false,
             at: 0,
         }
     }

@@ -31,6 +31,8 @@ fn entry(seq: u64, class: Class, key: &str, text: &str) -> LineageEntry {
         fingerprint: 0,
         outcome: Outcome::Succeeded { answer: None },
         waits: false,
+        reruns: 0,
+        handed_on: false,
         at: 0,
     }
 }

@@ -247,6 +247,8 @@ impl Backend for FakeBackend {
             fingerprint: intent.fingerprint,
             outcome: Outcome::Unknown,
             waits: false,
+            reruns: 0,
+            handed_on: false,
             at: 0,
         });
         Ok(Ticket {

@@ -1,80 +1,95 @@
-//! Statements that tasks of a desk follow to their end, and how far each of them is on its way to a driver.
+//! Statements that tasks of a desk follow to their end.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_core::ids::{Epoch, SessionId};
 use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
+use tokio::sync::futures::OwnedNotified;
 
 use crate::dialects::livy::backend::Seat;
 
-/// What is followed, with the epoch whose driver it was given to last.
-#[derive(Debug, Default)]
-pub(super) struct Followed {
-    epochs: Mutex<BTreeMap<(SessionId, u64), Epoch>>,
-    changed: Notify,
+/// How far a statement that is followed is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Way {
+    /// The epoch whose driver it is given to.
+    epoch: Epoch,
+    /// True once that driver's agent has it.
+    arrived: bool,
 }
 
+#[derive(Debug, Default)]
+struct OfSession {
+    statements: BTreeMap<u64, Way>,
+    changed: Arc<Notify>,
+}
+
+/// What is followed, by session.
+#[derive(Debug, Default)]
+pub(super) struct Followed(Mutex<BTreeMap<SessionId, OfSession>>);
+
 impl Followed {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(SessionId, u64), Epoch>> {
-        self.epochs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, OfSession>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a statement of this epoch is followed. False if it is already.
-    pub(super) fn insert(&self, session: SessionId, id: u64, epoch: Epoch) -> bool {
-        let mut epochs = self.lock();
-        let is_new = !epochs.contains_key(&(session, id));
-        epochs.entry((session, id)).or_insert(epoch);
+    /// Notes that a statement is followed, and given to the driver of a seat. False if it is followed already.
+    pub(super) fn insert(&self, seat: Seat, id: u64) -> bool {
+        let way = Way {
+            epoch: seat.epoch,
+            arrived: false,
+        };
+        let mut sessions = self.lock();
+        let statements = &mut sessions.entry(seat.session).or_default().statements;
+        let is_new = !statements.contains_key(&id);
+        statements.entry(id).or_insert(way);
         is_new
     }
 
-    /// Notes that a statement is with the driver of a seat.
-    pub(super) fn is_with(&self, seat: Seat, id: u64) {
-        if let Some(epoch) = self.lock().get_mut(&(seat.session, id)) {
-            *epoch = seat.epoch;
+    /// Notes that the agent of a seat has a statement.
+    pub(super) fn arrived(&self, seat: Seat, id: u64) {
+        if let Some(session) = self.lock().get_mut(&seat.session) {
+            let way = session.statements.get_mut(&id);
+            if let Some(way) = way.filter(|way| way.epoch == seat.epoch && !way.arrived) {
+                way.arrived = true;
+                session.changed.notify_waiters();
+            }
         }
-        self.changed.notify_waiters();
     }
 
     /// Notes that a statement has ended, or is left to others.
     pub(super) fn remove(&self, session: SessionId, id: u64) {
-        self.lock().remove(&(session, id));
-        self.changed.notify_waiters();
+        let mut sessions = self.lock();
+        if let Some(of) = sessions.get_mut(&session) {
+            of.statements.remove(&id);
+            of.changed.notify_waiters();
+            if of.statements.is_empty() {
+                sessions.remove(&session);
+            }
+        }
     }
 
     /// True if a task follows the statement.
     pub(super) fn has(&self, session: SessionId, id: u64) -> bool {
-        self.lock().contains_key(&(session, id))
+        let sessions = self.lock();
+        sessions
+            .get(&session)
+            .is_some_and(|of| of.statements.contains_key(&id))
     }
 
-    /// How many statements of a session are followed.
-    pub(super) fn count(&self, session: SessionId) -> usize {
-        self.lock().range((session, 0)..=(session, u64::MAX)).count()
+    /// True if a statement is followed and the agent of the seat has it.
+    pub(super) fn is_with(&self, seat: Seat, id: u64) -> bool {
+        let sessions = self.lock();
+        let way = sessions
+            .get(&seat.session)
+            .and_then(|of| of.statements.get(&id).copied());
+        way.is_some_and(|way| way.arrived && way.epoch == seat.epoch)
     }
 
-    /// True if every statement before this one is with the driver of the seat, or needs none any more.
-    fn is_next(&self, seat: Seat, id: u64) -> bool {
-        let epochs = self.lock();
-        let mut before = epochs.range((seat.session, 0)..(seat.session, id));
-        before.all(|(_, epoch)| *epoch >= seat.epoch)
-    }
-
-    /// Waits until every statement before this one is with the driver of the seat, or needs none any more: at the
-    /// loss of a driver those that wait come to the next one in their order.
-    pub(super) async fn wait_in_line(&self, seat: Seat, id: u64) {
-        loop {
-            let changed = self.changed.notified();
-            if self.is_next(seat, id) {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    /// Ends when a statement has ended or moved since this was called.
-    pub(super) fn changed(&self) -> Notified<'_> {
-        self.changed.notified()
+    /// Ends when a statement of the session has arrived or ended since this was called, unless nothing was followed.
+    pub(super) fn changed(&self, session: SessionId) -> OwnedNotified {
+        let changed = self.lock().get(&session).map(|of| Arc::clone(&of.changed));
+        changed.unwrap_or_default().notified_owned()
     }
 }
 
@@ -88,27 +103,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn i4_statements_come_to_the_next_driver_in_their_order() {
+    fn what_is_followed_is_told_apart_by_epoch_and_session() {
         let followed = Followed::default();
-        let [one, other] = [1, 2].map(|id| SessionId::new(Uuid::from_u128(id)));
-        let first = Epoch::INITIAL;
-        for id in 0..3 {
-            assert!(followed.insert(one, id, first));
-        }
-        followed.insert(other, 0, first);
-        assert!(!followed.insert(one, 0, first));
-        assert_eq!(followed.count(one), 3);
+        let [one, other] = [1, 2].map(|id| Seat {
+            session: SessionId::new(Uuid::from_u128(id)),
+            epoch: Epoch::INITIAL,
+        });
         let next = Seat {
-            session: one,
-            epoch: first.next(),
+            epoch: one.epoch.next(),
+            ..one
         };
-        let mut last = pin!(followed.wait_in_line(next, 2));
-        assert!(last.as_mut().now_or_never().is_none());
-        // The one that ran is lost; the next one is taken along.
-        followed.remove(one, 0);
-        assert!(last.as_mut().now_or_never().is_none());
-        followed.is_with(next, 1);
-        assert!(last.now_or_never().is_some());
-        assert!(followed.has(one, 1) && !followed.has(one, 0));
+        assert!(followed.insert(one, 0) && !followed.insert(one, 0));
+        assert!(followed.has(one.session, 0) && !followed.has(other.session, 0));
+        assert!(!followed.is_with(one, 0));
+        let mut changed = pin!(followed.changed(one.session));
+        followed.arrived(next, 0);
+        assert!(!followed.is_with(one, 0) && !followed.is_with(next, 0));
+        assert!(changed.as_mut().now_or_never().is_none());
+        followed.arrived(one, 0);
+        assert!(followed.is_with(one, 0) && !followed.is_with(next, 0));
+        assert!(changed.now_or_never().is_some());
+        let ended = pin!(followed.changed(one.session));
+        followed.remove(one.session, 0);
+        assert!(ended.now_or_never().is_some());
+        assert!(!followed.has(one.session, 0) && followed.insert(one, 0));
     }
 }

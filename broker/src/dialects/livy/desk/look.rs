@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Desk;
 use super::run::now;
 use super::waiting::PROMPT;
-use crate::dialects::livy::backend::{DriverFault, Phase, Seat};
+use crate::dialects::livy::backend::{DriverFault, Phase};
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
@@ -17,13 +17,8 @@ use crate::dialects::livy::request::Completion;
 use crate::dialects::livy::retention::{evicted_by, first_shown};
 use crate::dialects::livy::statement::{End, Statement};
 
-/// Where a statement is taken.
-enum Carry {
-    /// To the driver that is asked: the session has come to it already.
-    Here,
-    /// To the next one: this one is lost.
-    Next,
-}
+/// How often a statement may move while it is being stopped.
+const MAX_MOVES: usize = 3;
 
 impl Desk {
     /// The statements of a session that are kept for its clients, in order.
@@ -112,77 +107,23 @@ impl Desk {
         let Some(seat) = self.seat_soon(listed).await? else {
             return Ok(None);
         };
-        let asked = match self.backend.get(seat, statement.id, Duration::ZERO).await {
-            Err(DriverFault::NoStatement) if statement.epoch < seat.epoch => {
-                if statement.intent.may_run_again() {
-                    self.follow_on(listed, seat, statement.clone(), Carry::Here);
-                    return Ok(None);
-                }
-                // Asked for on a driver that is gone, and never given to this one.
-                let end = End::unknown(now());
-                let given_up = self
-                    .backend
-                    .give_up(listed.session, (statement.id, statement.epoch), &end);
-                if given_up.await? {
-                    statement.end = Some(end);
-                }
-                return Ok(None);
-            }
-            // The broker that took it was lost before it gave it on, or is doing so; the agent runs it once.
-            Err(DriverFault::NoStatement) => self.backend.start(seat, statement.id, &statement.intent).await,
-            asked => asked,
-        };
-        match asked {
+        if statement.epoch != seat.epoch {
+            self.settle_earlier(listed, seat, statement).await?;
+            return Ok(None);
+        }
+        match self.backend.get(seat, statement.id, Duration::ZERO).await {
             Ok(reported) => {
                 if let Some(end) = End::of(&reported) {
-                    self.end(seat, statement, end).await;
+                    self.finish(seat, statement.id, &end).await;
+                    statement.end = Some(end);
                 }
                 Ok(Some(reported))
             }
-            Err(DriverFault::NeverBegan) => {
-                self.follow_on(listed, seat, statement.clone(), Carry::Next);
-                Ok(None)
-            }
-            Err(DriverFault::Lost) if statement.intent.may_run_again() => {
-                self.follow_on(listed, seat, statement.clone(), Carry::Next);
-                Ok(None)
-            }
-            Err(DriverFault::Lost) => {
-                self.give_up(seat, statement).await;
-                let desk = Arc::clone(self);
-                self.tasks
-                    .spawn("livy recovery", async move { desk.recover(seat).await });
-                Ok(None)
-            }
-            Err(fault @ (DriverFault::NoStatement | DriverFault::Refused(_) | DriverFault::Silent(_))) => {
-                Err(Refusal::Unavailable(fault.to_string()))
+            Err(fault) => {
+                let of = (seat, statement.id);
+                self.is_not_there(listed, of, fault).await.map(|()| None)
             }
         }
-    }
-
-    /// Takes a statement that surely did not begin, or may run again, to another driver, in the background.
-    fn follow_on(self: &Arc<Self>, listed: &Listed, seat: Seat, mut statement: Statement, to: Carry) {
-        let id = statement.id;
-        if !self.followed.insert(seat.session, id, statement.epoch) {
-            return;
-        }
-        let (desk, listed) = (Arc::clone(self), listed.clone());
-        self.tasks.spawn("livy statement", async move {
-            let next = match to {
-                Carry::Here => desk.carry(seat, &mut statement).await,
-                Carry::Next => desk.carry_on(seat, &mut statement).await,
-            };
-            let started = match next {
-                Some(next) => desk.start(next, &mut statement).await,
-                None => None,
-            };
-            let end = desk.follow(started, statement).await;
-            desk.followed.remove(seat.session, id);
-            if end.is_none() {
-                // It may have been put back.
-                desk.give_away(&listed);
-            }
-        });
     }
 
     /// What the driver says of a statement that is followed here; nothing while the session is being recovered.
@@ -219,27 +160,40 @@ impl Desk {
         }
     }
 
-    async fn stop_statement(&self, listed: &Listed, statement: &Statement) -> Result<(), Refusal> {
-        if self.withdraw(listed, statement).await? {
-            return Ok(());
+    /// Asks a statement or job that has not ended to stop. One that waits ends at once.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub(super) async fn stop_statement(&self, listed: &Listed, statement: &Statement) -> Result<(), Refusal> {
+        let mut found = Some(statement.clone());
+        for _ in 0..MAX_MOVES {
+            let Some(statement) = found.filter(|found| found.end.is_none()) else {
+                return Ok(());
+            };
+            if self.withdraw(listed, &statement).await? || self.stop_given(listed, &statement).await? {
+                return Ok(());
+            }
+            // It was given to a driver, or put back, meanwhile.
+            found = self.backend.at(listed.session, statement.id).await?;
         }
-        self.stop_given(listed, statement).await
+        let moves = "the statement is on its way to a driver; try again";
+        Err(Refusal::Unavailable(moves.to_owned()))
     }
 
-    /// Stops what a driver was given. The turn is held: what its agent does not know by then is not on its way there,
-    /// and finds its end before it starts.
-    pub(super) async fn stop_given(&self, listed: &Listed, statement: &Statement) -> Result<(), Refusal> {
+    /// Stops what a driver was given; false if it is not with it. The turn is held: what its agent does not know by then
+    /// is not on its way there.
+    async fn stop_given(&self, listed: &Listed, statement: &Statement) -> Result<bool, Refusal> {
         let seat = self.seat_now(listed).await?;
         let turn = tokio::time::timeout(PROMPT, self.turn(listed).lock()).await;
         let late =
             |_| Refusal::Unavailable("the session's driver is being given statements; try again".to_owned());
         let _turn = turn.map_err(late)?;
         match self.backend.cancel(seat, statement.id).await {
-            Err(DriverFault::NoStatement) => {
+            Err(DriverFault::NoStatement | DriverFault::NeverBegan) => {
                 let (of, end) = ((statement.id, statement.epoch), End::cancelled(now()));
-                self.backend.give_up(listed.session, of, &end).await.map(drop)
+                self.backend.give_up(listed.session, of, &end).await
             }
-            Ok(()) | Err(DriverFault::Lost | DriverFault::NeverBegan) => Ok(()),
+            Ok(()) | Err(DriverFault::Lost | DriverFault::NotSent) => Ok(true),
             Err(DriverFault::Refused(reason) | DriverFault::Silent(reason)) => {
                 Err(Refusal::Unavailable(reason))
             }

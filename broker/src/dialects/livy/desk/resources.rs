@@ -8,10 +8,11 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::follow::POLL;
 use super::run::{Begun, now};
 use super::waiting::PROMPT;
 use super::{Desk, stopping};
-use crate::dialects::livy::backend::Phase;
+use crate::dialects::livy::backend::{DriverFault, Phase, Seat};
 use crate::dialects::livy::idempotency::Key;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
@@ -21,6 +22,8 @@ use crate::dialects::livy::statement::{End, Intent, Statement};
 /// A session that was entered just now gets its record within this time.
 const RECORD_DEADLINE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(100);
+/// How many drivers of a session are asked to take a resource.
+const MAX_DRIVERS: u32 = 2;
 
 impl Desk {
     /// Keeps a piece of an uploaded file, and tells its name.
@@ -45,27 +48,44 @@ impl Desk {
 
     async fn added(&self, listed: &Listed, intent: Intent) -> Result<(), Refusal> {
         let seat = self.backend.seat(listed).await?;
-        let (seat, statement) = {
-            let _turn = self.turn(listed).lock().await;
-            // With an operation of its own there is none before it.
-            let begun = self.begin(listed, seat, (Uuid::now_v7(), intent)).await?;
-            let Begun::New(mut statement) = begun else {
-                return Ok(());
-            };
-            (self.start(seat, &mut statement).await, statement)
+        // With an operation of its own there is none before it.
+        let begun = self.begin(listed, seat, (Uuid::now_v7(), intent)).await?;
+        let Begun::New(statement) = begun else {
+            return Ok(());
         };
-        match self.follow(seat, statement).await {
-            // Where the driver was lost meanwhile, the next one has it from lineage.
-            Some(end) if !end.known || end.output["status"] == "ok" => Ok(()),
-            Some(end) => {
-                let text = |key: &str| end.output[key].as_str().unwrap_or_default().to_owned();
-                Err(Refusal::Rejected(format!(
-                    "{}: {}",
-                    text("ename"),
-                    text("evalue")
-                )))
+        let end = self.brought(seat, &statement).await?;
+        self.finish(seat, statement.id, &end).await;
+        if end.output["status"] == "ok" {
+            return Ok(());
+        }
+        let text = |key: &str| end.output[key].as_str().unwrap_or_default().to_owned();
+        Err(Refusal::Rejected(format!(
+            "{}: {}",
+            text("ename"),
+            text("evalue")
+        )))
+    }
+
+    /// How a resource was taken by a driver. A rebuild gives it to the next one, which is asked for it then.
+    async fn brought(&self, mut seat: Seat, resource: &Statement) -> Result<End, Refusal> {
+        for _ in 0..MAX_DRIVERS {
+            match self.brought_to(seat, resource).await {
+                Ok(end) => return Ok(end),
+                Err(DriverFault::Refused(reason)) => return Ok(End::refused(&reason, now())),
+                Err(DriverFault::Silent(reason)) => return Err(Refusal::Unavailable(reason)),
+                Err(_gone) => seat = self.backend.lost(seat).await?,
             }
-            None => Err(Refusal::Unavailable("the session is being moved".to_owned())),
+        }
+        Err(Refusal::Unavailable("the session is being moved".to_owned()))
+    }
+
+    async fn brought_to(&self, seat: Seat, resource: &Statement) -> Result<End, DriverFault> {
+        let mut reported = self.backend.start(seat, resource.id, &resource.intent).await?;
+        loop {
+            if let Some(end) = End::of(&reported) {
+                return Ok(end);
+            }
+            reported = self.backend.get(seat, resource.id, POLL).await?;
         }
     }
 
@@ -167,6 +187,6 @@ impl Desk {
                 return Ok(());
             }
         }
-        self.stop_given(listed, &job).await
+        self.stop_statement(listed, &job).await
     }
 }

@@ -1,4 +1,4 @@
-//! Statements: durable before their id is told, started in order, followed to their end.
+//! Statements as they come: durable before their id is told, started in order.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,19 +9,14 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::waiting::{MAX_GIVEN, PROMPT};
+use super::follow::Started;
+use super::waiting::PROMPT;
 use super::{Desk, stopping};
-use crate::dialects::livy::backend::{DriverFault, Numbered, Seat};
+use crate::dialects::livy::backend::{Numbered, Seat};
 use crate::dialects::livy::idempotency::Key;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
-use crate::dialects::livy::statement::{End, Intent, Statement};
-use crate::dialects::livy::task::Task;
-
-/// How long one question for a statement's end stays open at the agent.
-const POLL: Duration = Duration::from_secs(30);
-/// How many drivers a statement is offered to. It is offered again only when it surely never arrived, or may run again.
-const MAX_STARTS: u32 = 2;
+use crate::dialects::livy::statement::{Intent, Statement};
 
 /// Tells a client of its statement.
 type Tell = oneshot::Sender<Result<Statement, Refusal>>;
@@ -104,12 +99,10 @@ impl Desk {
         let begun = match self.ready(listed, until).await {
             Ok(Some((seat, turn))) => match self.begin(listed, seat, asked.clone()).await {
                 Ok(Begun::New(statement)) => {
-                    let end = self.start_and_follow(seat, turn, statement, (until, tell)).await;
-                    if end.is_none() {
-                        // It may have been put back.
-                        self.give_away(listed);
-                    }
-                    return;
+                    let place = (seat, turn);
+                    return self
+                        .start_and_follow(listed, place, statement, (until, tell))
+                        .await;
                 }
                 Ok(Begun::Before(first)) => Ok(first),
                 // It has left its place just now.
@@ -122,8 +115,8 @@ impl Desk {
         tell.send(begun).ok();
     }
 
-    /// The session's place and its turn. `None` if they are not to be had by then, if what waits comes first, or if
-    /// the driver has enough.
+    /// The session's place and its turn. `None` if they are not to be had by then, if anything comes first, or if the
+    /// driver has enough.
     async fn ready(&self, listed: &Listed, until: Instant) -> Result<Option<(Seat, Turn<'_>)>, Refusal> {
         if self.waiting().is_given(listed.session) {
             return Ok(None);
@@ -131,42 +124,45 @@ impl Desk {
         let ready = async {
             let seat = self.backend.seat(listed).await?;
             let turn = self.turn(listed).lock().await;
-            let has_room = self.followed.count(listed.session) < MAX_GIVEN && self.is_clear(seat).await?;
-            Ok(has_room.then_some((seat, turn)))
+            Ok(self.is_clear(seat).await?.then_some((seat, turn)))
         };
         tokio::time::timeout_at(until, ready).await.unwrap_or(Ok(None))
     }
 
     async fn start_and_follow(
-        &self,
-        seat: Seat,
-        turn: Turn<'_>,
-        mut statement: Statement,
+        self: &Arc<Self>,
+        listed: &Listed,
+        (seat, turn): (Seat, Turn<'_>),
+        statement: Statement,
         (until, tell): (Instant, Tell),
-    ) -> Option<End> {
-        let id = statement.id;
-        self.followed.insert(seat.session, id, seat.epoch);
-        let asked = statement.clone();
-        let started = {
-            let mut starting = pin!(self.start(seat, &mut statement));
+    ) {
+        self.followed.insert(seat, statement.id);
+        let (started, tell) = {
+            let mut starting = pin!(self.start(listed, seat, statement.clone()));
             match tokio::time::timeout_at(until, &mut starting).await {
                 Ok(now) => (now, Some(tell)),
                 Err(_late) => {
                     // It is durable; to start it goes on.
-                    tell.send(Ok(asked)).ok();
+                    tell.send(Ok(statement.clone())).ok();
                     (starting.await, None)
                 }
             }
         };
-        let (session, (seat, tell)) = (seat.session, started);
         // A client that has hung up does not hear the id; the statement is there all the same.
         if let Some(tell) = tell {
-            tell.send(Ok(statement.clone())).ok();
+            let shown = match &started {
+                Started::Follow(statement) | Started::Over(statement) => statement.clone(),
+                Started::Waits => Statement {
+                    waits: true,
+                    ..statement
+                },
+            };
+            tell.send(Ok(shown)).ok();
         }
         drop(turn);
-        let end = self.follow(seat, statement).await;
-        self.followed.remove(session, id);
-        end
+        if let Started::Follow(statement) = started {
+            self.follow(listed, seat, statement).await;
+        }
     }
 
     pub(super) fn turn(&self, listed: &Listed) -> &tokio::sync::Mutex<()> {
@@ -203,171 +199,5 @@ impl Desk {
     ) -> Result<Statement, Refusal> {
         let first = self.backend.recall(listed.session, operation).await?;
         first.ok_or(Refusal::NoStatement)?.unless_other(intent)
-    }
-
-    /// Gives a statement to the session's driver, to the next one if it surely did not begin or may run again. `None`
-    /// when it is left to others.
-    pub(super) async fn start(&self, mut seat: Seat, statement: &mut Statement) -> Option<Seat> {
-        for _ in 0..MAX_STARTS {
-            let end = match self.backend.start(seat, statement.id, &statement.intent).await {
-                Ok(_) => {
-                    self.followed.is_with(seat, statement.id);
-                    return Some(seat);
-                }
-                Err(DriverFault::Lost) if !statement.intent.may_run_again() => {
-                    self.end_unknown(seat, statement).await;
-                    return None;
-                }
-                Err(DriverFault::NeverBegan | DriverFault::Lost) => {
-                    seat = self.carry_on(seat, statement).await?;
-                    continue;
-                }
-                // It may be with the agent, where whoever follows it looks.
-                Err(DriverFault::Silent(_)) => return Some(seat),
-                Err(fault @ (DriverFault::NoStatement | DriverFault::Refused(_))) => {
-                    End::refused(&fault.to_string(), now())
-                }
-            };
-            self.end(seat, statement, end).await;
-            return None;
-        }
-        // It surely did not begin: it waits until a driver stays.
-        if self.wait_again(seat, statement).await {
-            return None;
-        }
-        let end = End::refused("the session lost its driver again and again", now());
-        self.end(seat, statement, end).await;
-        None
-    }
-
-    /// Recovers the session and takes along a statement that surely did not begin or may run again. `None` when it
-    /// has an end now, or is left to whoever asks for it next.
-    pub(super) async fn carry_on(&self, seat: Seat, statement: &mut Statement) -> Option<Seat> {
-        let next = match self.backend.lost(seat).await {
-            Ok(next) => next,
-            // It waits for a driver as what is taken meanwhile does, and is the first of them.
-            Err(Refusal::Unavailable(_)) if self.wait_again(seat, statement).await => return None,
-            Err(refusal) => {
-                let end = End::refused(&refusal.to_string(), now());
-                self.end(seat, statement, end).await;
-                return None;
-            }
-        };
-        self.carry(next, statement).await
-    }
-
-    /// Puts a statement that surely did not begin, or may run again, back to those that wait. False if that is no use:
-    /// whoever adds a resource waits for it.
-    async fn wait_again(&self, seat: Seat, statement: &Statement) -> bool {
-        let given = (statement.id, statement.epoch);
-        if statement.intent.task == Task::Add {
-            return false;
-        }
-        match self.backend.put_back(seat.session, given).await {
-            // Whoever has settled it has seen to it.
-            Ok(_) => {
-                self.waiting().is_put_back(seat.session);
-                true
-            }
-            Err(error) => {
-                tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %error, "statement not put back");
-                false
-            }
-        }
-    }
-
-    /// Takes a statement along to the place where its session lives by now.
-    pub(super) async fn carry(&self, next: Seat, statement: &mut Statement) -> Option<Seat> {
-        match self.backend.carry(next, (statement.id, statement.epoch)).await {
-            Ok(true) => {
-                statement.epoch = next.epoch;
-                self.followed.wait_in_line(next, statement.id).await;
-                if self.would_overtake(next, statement).await && self.wait_again(next, statement).await {
-                    return None;
-                }
-                Some(next)
-            }
-            Ok(false) => None,
-            Err(error) => {
-                tracing::warn!(session.id = %next.session, epoch = %next.epoch, %error, "statement not carried on");
-                None
-            }
-        }
-    }
-
-    /// True if one before it was put back to those that wait.
-    async fn would_overtake(&self, seat: Seat, statement: &Statement) -> bool {
-        let open = self.backend.unfinished(seat.session).await;
-        open.is_ok_and(|open| open.next.is_some_and(|next| next < statement.id))
-    }
-
-    /// Waits for the end of a statement. `None` when it is left to whoever asks for it next.
-    pub(super) async fn follow(&self, started: Option<Seat>, mut statement: Statement) -> Option<End> {
-        let (mut started, mut runs) = (started, 1);
-        while let (Some(seat), None) = (started, &statement.end) {
-            match self.backend.get(seat, statement.id, POLL).await {
-                Ok(reported) => {
-                    if let Some(end) = End::of(&reported) {
-                        self.end(seat, &mut statement, end).await;
-                    }
-                }
-                Err(DriverFault::NeverBegan) => started = self.start_again(seat, &mut statement).await,
-                Err(DriverFault::Refused(reason) | DriverFault::Silent(reason)) => {
-                    // It goes on there; whoever asks for it next settles it.
-                    tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %reason, "statement not followed");
-                    return None;
-                }
-                Err(DriverFault::Lost) if runs < MAX_STARTS && statement.intent.may_run_again() => {
-                    runs += 1;
-                    started = self.start_again(seat, &mut statement).await;
-                }
-                Err(DriverFault::Lost | DriverFault::NoStatement) => {
-                    self.end_unknown(seat, &mut statement).await;
-                    return statement.end;
-                }
-            }
-        }
-        statement.end
-    }
-
-    /// Takes a statement to the next driver. `None` when it is left to others.
-    async fn start_again(&self, seat: Seat, statement: &mut Statement) -> Option<Seat> {
-        let next = self.carry_on(seat, statement).await?;
-        self.start(next, statement).await
-    }
-
-    async fn end_unknown(&self, seat: Seat, statement: &mut Statement) {
-        self.give_up(seat, statement).await;
-        self.recover(seat).await;
-    }
-
-    /// Ends a statement that was lost with its driver, unless somebody knows better and has taken it along.
-    pub(super) async fn give_up(&self, seat: Seat, statement: &mut Statement) {
-        let (of, end) = ((statement.id, statement.epoch), End::unknown(now()));
-        match self.backend.give_up(seat.session, of, &end).await {
-            Ok(true) => statement.end = Some(end),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %error, "statement's end not written down");
-            }
-        }
-    }
-
-    pub(super) async fn end(&self, seat: Seat, statement: &mut Statement, end: End) {
-        self.finish(seat, statement.id, &end).await;
-        statement.end = Some(end);
-    }
-
-    async fn finish(&self, seat: Seat, id: u64, end: &End) {
-        if let Err(error) = self.backend.finish(seat.session, id, end).await {
-            tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %error, "statement's end not written down");
-        }
-    }
-
-    /// The statement's end is written down before this: the rebuilt session must not run it again.
-    pub(super) async fn recover(&self, seat: Seat) {
-        if let Err(error) = self.backend.lost(seat).await {
-            tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %error, "session not recovered");
-        }
     }
 }

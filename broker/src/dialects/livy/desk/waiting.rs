@@ -3,13 +3,14 @@
 //! Their client has their id as soon as they are durable (I2). None of them is given to a driver before a broker has
 //! claimed it in the store, so that no two drivers get it (I3); they are given in order, and before what comes later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth_core::ids::{Epoch, SessionId};
 use uuid::Uuid;
 
+use super::follow::Started;
 use super::run::now;
 use super::{Desk, MAX_OPEN};
 use crate::dialects::livy::backend::Seat;
@@ -26,18 +27,16 @@ pub(super) const MAX_GIVEN: usize = 16;
 const GIVE_AGAIN: Duration = Duration::from_secs(5);
 /// How soon it is noticed that another broker's statement has ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Sessions of which it is remembered that nothing waits; beyond, it is read again.
-const MAX_CLEAR: usize = 100_000;
+/// A pause after a driver was lost before it began what it was given.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What a desk knows of statements that wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     /// Sessions whose statements a task of this desk gives away; true if more came meanwhile.
     given: BTreeMap<SessionId, bool>,
-    /// Those of them in which a statement was put back since it was read what waits.
-    put_back: BTreeSet<SessionId>,
-    /// The epoch of each session in which nothing waits.
-    clear: BTreeMap<SessionId, Epoch>,
+    /// The last epoch of each of them whose driver is lost.
+    lost: BTreeMap<SessionId, Epoch>,
 }
 
 impl Waiting {
@@ -46,51 +45,20 @@ impl Waiting {
         self.given.contains_key(&session)
     }
 
-    fn is_clear(&self, seat: Seat) -> bool {
-        self.clear.get(&seat.session) == Some(&seat.epoch)
+    /// Notes that the driver of a seat is lost. A task has to be started for what it had.
+    pub(super) fn lose(&mut self, seat: Seat) {
+        let lost = self.lost.entry(seat.session).or_insert(seat.epoch);
+        *lost = seat.epoch.max(*lost);
     }
 
-    /// Notes that nothing waits; false if a task is not done with the session.
-    fn note_clear(&mut self, seat: Seat) -> bool {
-        if self.clear.len() >= MAX_CLEAR {
-            self.clear.clear();
-        }
-        self.clear.insert(seat.session, seat.epoch);
-        !self.is_given(seat.session)
-    }
-
-    /// Notes that something may wait at another broker.
-    fn is_crowded(&mut self, session: SessionId) {
-        self.clear.remove(&session);
-    }
-
-    /// Notes that a statement waits again that comes before others.
-    pub(super) fn is_put_back(&mut self, session: SessionId) {
-        self.clear.remove(&session);
-        if self.is_given(session) {
-            self.put_back.insert(session);
-        }
-    }
-
-    /// True if what was read of a session still tells what is next.
-    fn is_in_order(&self, session: SessionId) -> bool {
-        !self.put_back.contains(&session)
-    }
-
-    /// Notes that what waits is read now.
-    fn is_read(&mut self, session: SessionId) {
-        self.put_back.remove(&session);
-    }
-
-    /// Notes that no task gives the session's statements away any more.
-    fn is_left(&mut self, session: SessionId) {
-        self.given.remove(&session);
-        self.put_back.remove(&session);
+    fn is_lost(&self, seat: Seat) -> bool {
+        self.lost
+            .get(&seat.session)
+            .is_some_and(|epoch| *epoch >= seat.epoch)
     }
 
     /// Notes that something waits; true if a task has to be started for it.
     fn note(&mut self, session: SessionId) -> bool {
-        self.clear.remove(&session);
         let is_new = !self.is_given(session);
         self.given.insert(session, !is_new);
         is_new
@@ -98,13 +66,17 @@ impl Waiting {
 
     /// Notes that all was given away; false if more came meanwhile.
     fn is_done(&mut self, seat: Seat) -> bool {
-        match self.given.insert(seat.session, false) {
-            Some(true) => false,
-            Some(false) | None => {
-                self.is_left(seat.session);
-                self.note_clear(seat)
-            }
+        let more = self.given.insert(seat.session, false).unwrap_or(false);
+        if !more {
+            self.is_left(seat.session);
         }
+        !more
+    }
+
+    /// Notes that no task gives the session's statements away any more.
+    fn is_left(&mut self, session: SessionId) {
+        self.given.remove(&session);
+        self.lost.remove(&session);
     }
 }
 
@@ -162,93 +134,68 @@ impl Desk {
         });
     }
 
-    /// Gives what waits, in order, as the driver gets room for it. Ends when nothing waits.
+    /// Gives what waits, in order, as the driver gets room for it. Ends when nothing waits, and all that was given is with
+    /// the driver's agent.
     async fn give(self: &Arc<Self>, listed: &Listed) -> Result<Seat, Refusal> {
         loop {
-            let seat = self.backend.seat(listed).await?;
-            let changed = self.followed.changed();
-            self.waiting().is_read(listed.session);
-            let queue = self.backend.waiting(listed.session, MAX_GIVEN).await?;
-            if queue.open.waits == 0 {
+            let seat = self.present(listed).await?;
+            let changed = self.followed.changed(listed.session);
+            let queue = self.backend.queue(listed.session, MAX_GIVEN).await?;
+            // What was given comes before what waits, whichever broker has given it.
+            let are_there = self.see_to(listed, seat, &queue.given).await?;
+            if are_there && queue.waits == 0 {
                 return Ok(seat);
             }
-            if queue.next.is_empty() {
+            if !are_there || queue.next.is_empty() {
                 // Late is an answer too: it may have ended at another broker, or that broker may be lost.
                 drop(tokio::time::timeout(LOOK_AGAIN, changed).await);
-                self.settle_for_others(listed, queue.oldest).await?;
-                continue;
-            }
-            // What another broker has claimed must be with the driver before what comes after it.
-            self.settle_for_others(listed, queue.newest).await?;
-            for statement in queue.next {
-                if !self.give_one(listed, seat, statement).await? {
-                    break;
-                }
+            } else if !self.give_all(listed, seat, queue.next).await? {
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
 
-    /// Goes on with what a lost broker took: gives what waits, and settles what has ended since.
-    ///
-    /// # Errors
-    /// [`Refusal::Unavailable`], [`Refusal::NoSession`].
-    pub(crate) async fn attend(self: &Arc<Self>, client_id: &str) -> Result<(), Refusal> {
-        let listed = self.directory.find(client_id).await?;
-        let mut before = None;
-        loop {
-            let queue = self.backend.waiting(listed.session, 0).await?;
-            if queue.open.waits > 0 {
-                self.give_away(&listed);
-            }
-            let Some(oldest) = queue.oldest.filter(|oldest| before != Some(oldest.id)) else {
-                return Ok(());
-            };
-            before = Some(oldest.id);
-            self.settle_for_others(&listed, Some(oldest)).await?;
+    /// The session's place, the next one if this desk knows that its driver is lost.
+    async fn present(&self, listed: &Listed) -> Result<Seat, Refusal> {
+        let seat = self.backend.seat(listed).await?;
+        if !self.waiting().is_lost(seat) {
+            return Ok(seat);
         }
-    }
-
-    /// Settles what another broker follows, or has left open.
-    async fn settle_for_others(
-        self: &Arc<Self>,
-        listed: &Listed,
-        given: Option<Statement>,
-    ) -> Result<(), Refusal> {
-        match given {
-            Some(mut given) if !self.followed.has(listed.session, given.id) => {
-                self.settle(listed, &mut given).await.map(drop)
-            }
-            Some(_) | None => Ok(()),
+        let next = self.backend.lost(seat).await?;
+        if next == seat {
+            // Its agent has not noticed yet.
+            tokio::time::sleep(PAUSE).await;
         }
+        Ok(next)
     }
 
     /// False if what waits has to be looked at again: others give, too, and a driver may be lost.
-    async fn give_one(
+    async fn give_all(
         self: &Arc<Self>,
         listed: &Listed,
         seat: Seat,
-        mut statement: Statement,
+        next: Vec<Statement>,
     ) -> Result<bool, Refusal> {
-        self.followed.wait_in_line(seat, statement.id).await;
-        let _turn = self.turn(listed).lock().await;
-        if !self.waiting().is_in_order(seat.session) || !self.backend.claim(seat, statement.id).await? {
-            return Ok(false);
-        }
-        statement.waits = false;
-        statement.epoch = seat.epoch;
-        let id = statement.id;
-        self.followed.insert(seat.session, id, seat.epoch);
-        let started = self.start(seat, &mut statement).await;
-        let (desk, listed) = (Arc::clone(self), listed.clone());
-        self.tasks.spawn("livy statement", async move {
-            let end = desk.follow(started, statement).await;
-            desk.followed.remove(seat.session, id);
-            if end.is_none() {
-                // It may have been put back.
-                desk.give_away(&listed);
+        for statement in next {
+            let _turn = self.turn(listed).lock().await;
+            if !self.backend.claim(seat, statement.id).await? {
+                return Ok(false);
             }
-        });
-        Ok(started == Some(seat))
+            self.followed.insert(seat, statement.id);
+            let given = Statement {
+                waits: false,
+                epoch: seat.epoch,
+                ..statement
+            };
+            let id = given.id;
+            if let Started::Follow(given) = self.start(listed, seat, given).await {
+                self.follow_on(listed, seat, given);
+            }
+            if !self.followed.is_with(seat, id) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether a session takes one more statement. One whose driver has enough, or in which some wait, lets it wait.
@@ -257,13 +204,10 @@ impl Desk {
     /// [`Refusal::TooManyOpen`], [`Refusal::Unavailable`].
     pub(super) async fn check_room(&self, listed: &Listed) -> Result<(), Refusal> {
         let open = self.backend.unfinished(listed.session).await?;
-        if open.count() >= MAX_OPEN {
-            return Err(Refusal::TooManyOpen(MAX_OPEN));
+        match open.count() < MAX_OPEN {
+            true => Ok(()),
+            false => Err(Refusal::TooManyOpen(MAX_OPEN)),
         }
-        if open.waits > 0 || open.given >= MAX_GIVEN {
-            self.waiting().is_crowded(listed.session);
-        }
-        Ok(())
     }
 
     /// Ends a statement that waits, as cancelled. False if it was given to a driver.
@@ -272,14 +216,14 @@ impl Desk {
         Ok(statement.waits && self.backend.withdraw(listed.session, id, &end).await?)
     }
 
-    /// True if nothing waits that has to be given to the driver first, and the driver has room.
+    /// True if the driver of a seat can be given one more statement now: nothing waits, and all that came before is with
+    /// its agent, as this desk knows. Asked in the session's turn.
     pub(super) async fn is_clear(&self, seat: Seat) -> Result<bool, Refusal> {
-        if self.waiting().is_clear(seat) {
-            return Ok(true);
-        }
-        let open = self.backend.unfinished(seat.session).await?;
-        let clear = open.waits == 0 && open.given < MAX_GIVEN;
-        Ok(clear && self.waiting().note_clear(seat))
+        let queue = self.backend.queue(seat.session, 0).await?;
+        let mut given = queue.given.iter();
+        Ok(queue.waits == 0
+            && given.len() < MAX_GIVEN
+            && given.all(|given| self.followed.is_with(seat, given.id)))
     }
 
     /// The session's place, for a call that does nothing without it.

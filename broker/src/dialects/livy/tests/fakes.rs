@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_core::ids::{Epoch, SessionId};
-use berth_core::record::Application;
+use berth_core::lineage::Witness;
+use berth_core::record::{Application, UnixMillis};
 use berth_proto::agent::Statement as Reported;
 use berth_proto::agent::statement::State as Reporting;
 use berth_store::{
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::dialects::livy::backend::{Backend, DriverFault, Numbered, Open, Phase, Queue, Seat};
+use crate::dialects::livy::backend::{Backend, DriverFault, Given, Numbered, Open, Phase, Queue, Seat};
 use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::recovery::Happened;
@@ -137,6 +138,8 @@ struct State {
     refuse_starts: u32,
     /// Statements that a driver had and had not begun when it was lost.
     not_begun: BTreeSet<(Epoch, u64)>,
+    /// Statements that ran, or are to run, a second time.
+    rerun: BTreeSet<u64>,
 }
 
 /// Sessions whose driver does what the test says.
@@ -267,6 +270,9 @@ impl FakeBackend {
         if state.not_begun.contains(&(seat.epoch, id)) {
             return Err(DriverFault::NeverBegan);
         }
+        if state.epochs.get(&seat.session) != Some(&seat.epoch) {
+            return Err(DriverFault::Lost);
+        }
         let running = state.running.get(&id).cloned().ok_or(DriverFault::NoStatement)?;
         Ok(match &state.result {
             None => running,
@@ -319,6 +325,10 @@ impl Backend for FakeBackend {
             id: "local-1".to_owned(),
             ui_url: None,
         }))
+    }
+
+    async fn placed_at(&self, _session: SessionId) -> Result<Option<UnixMillis>, Refusal> {
+        Ok(Some(0))
     }
 
     async fn lost(&self, seat: Seat) -> Result<Seat, Refusal> {
@@ -382,16 +392,27 @@ impl Backend for FakeBackend {
         Ok(enlisted.map(|numbered| (numbered, epoch)))
     }
 
-    async fn waiting(&self, session: SessionId, most: usize) -> Result<Queue, Refusal> {
-        let open = self.unfinished(session).await?;
+    async fn queue(&self, _session: SessionId, most: usize) -> Result<Queue, Refusal> {
         let state = self.state.lock().unwrap();
-        let waiting = state.statements.iter().filter(|statement| statement.waits);
-        let mut given = state.statements.iter().filter(|statement| is_given(statement));
+        let given: Vec<_> = state
+            .statements
+            .iter()
+            .filter(|statement| is_given(statement))
+            .map(|given| Given {
+                id: given.id,
+                epoch: given.epoch,
+            })
+            .collect();
+        let waits: Vec<_> = state
+            .statements
+            .iter()
+            .filter(|statement| statement.waits)
+            .collect();
+        let next = waits.iter().take(most.saturating_sub(given.len()));
         Ok(Queue {
-            open,
-            newest: given.clone().next_back().cloned(),
-            oldest: given.next().cloned(),
-            next: waiting.take(most.saturating_sub(open.given)).cloned().collect(),
+            next: next.map(|waits| (*waits).clone()).collect(),
+            waits: waits.len(),
+            given,
         })
     }
 
@@ -442,15 +463,12 @@ impl Backend for FakeBackend {
         Ok(open.is_some_and(|statement| statement.end.replace(end.clone()).is_none()))
     }
 
-    async fn carry(&self, seat: Seat, (id, from): (u64, Epoch)) -> Result<bool, Refusal> {
-        let mut state = self.state.lock().unwrap();
-        let mut statements = state.statements.iter_mut();
-        let found = statements.find(|statement| statement.id == id && statement.epoch == from);
-        let open = found.filter(|statement| statement.end.is_none() && !statement.waits);
-        Ok(open.is_some_and(|statement| std::mem::replace(&mut statement.epoch, seat.epoch) == from))
-    }
-
-    async fn put_back(&self, _session: SessionId, (id, from): (u64, Epoch)) -> Result<bool, Refusal> {
+    async fn put_back(
+        &self,
+        _session: SessionId,
+        (id, from): (u64, Epoch),
+        _witness: Witness,
+    ) -> Result<bool, Refusal> {
         let mut state = self.state.lock().unwrap();
         let statement = &mut state.statements[usize::try_from(id).unwrap()];
         let put_back = is_given(statement) && statement.epoch == from;
@@ -458,19 +476,30 @@ impl Backend for FakeBackend {
         Ok(put_back)
     }
 
-    async fn unfinished(&self, _session: SessionId) -> Result<Open, Refusal> {
+    async fn run_again(&self, session: SessionId, of: (u64, Epoch)) -> Result<bool, Refusal> {
+        if !self.state.lock().unwrap().rerun.insert(of.0) {
+            return Ok(false);
+        }
+        self.put_back(session, of, Witness::Agent).await
+    }
+
+    async fn hand_on(&self, seat: Seat, id: u64) -> Result<bool, Refusal> {
         let state = self.state.lock().unwrap();
-        let given = state.statements.iter().filter(|statement| is_given(statement));
-        let mut waits = state
-            .statements
-            .iter()
-            .filter(|statement| statement.waits)
-            .map(|waits| waits.id);
+        let statement = &state.statements[usize::try_from(id).unwrap()];
+        Ok(is_given(statement) && statement.epoch == seat.epoch)
+    }
+
+    async fn unfinished(&self, session: SessionId) -> Result<Open, Refusal> {
+        let queue = self.queue(session, 0).await?;
         Ok(Open {
-            given: given.count(),
-            next: waits.clone().next(),
-            waits: waits.by_ref().count(),
+            given: queue.given.len(),
+            waits: queue.waits,
         })
+    }
+
+    async fn at(&self, _session: SessionId, id: u64) -> Result<Option<Statement>, Refusal> {
+        let state = self.state.lock().unwrap();
+        Ok(state.statements.get(usize::try_from(id).unwrap()).cloned())
     }
 
     async fn statement(&self, _session: SessionId, number: u64) -> Result<Option<Statement>, Refusal> {
@@ -488,8 +517,11 @@ impl Backend for FakeBackend {
 
     async fn start(&self, seat: Seat, id: u64, _intent: &Intent) -> Result<Reported, DriverFault> {
         let mut state = self.state.lock().unwrap();
-        if state.refuse_starts > 0 || state.epochs.get(&seat.session) != Some(&seat.epoch) {
-            state.refuse_starts = state.refuse_starts.saturating_sub(1);
+        if state.epochs.get(&seat.session) != Some(&seat.epoch) {
+            return Err(DriverFault::NotSent);
+        }
+        if state.refuse_starts > 0 {
+            state.refuse_starts -= 1;
             return Err(DriverFault::NeverBegan);
         }
         if state.result.is_none() && state.running.len() >= MAX_UNFINISHED {

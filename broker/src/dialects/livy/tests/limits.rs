@@ -31,7 +31,7 @@ impl House {
                 "some went on: {:?}",
                 self.backend.order()
             );
-            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     }
 
@@ -165,6 +165,46 @@ async fn i4_what_waits_again_is_not_overtaken() {
     house.backend.end_all("1");
     house.backend.hold(false);
     house.all_run(20).await;
+}
+
+/// livy#68: what comes while its session gets its next driver is behind what the lost one had.
+#[tokio::test]
+async fn i4_what_comes_at_a_loss_does_not_overtake() {
+    let house = house(1 << 20);
+    house.session().await;
+    house.send(5).await;
+    assert_eq!(house.backend.starts(), 5);
+    house.backend.lose_before_anything_began(1);
+    house.send(3).await;
+    house.backend.end_all("1");
+    house.all_run(8).await;
+}
+
+/// livy#68, #115: who asks another broker changes neither the order nor what becomes of a statement.
+#[tokio::test]
+async fn i4_a_broker_that_is_asked_at_a_loss_does_not_give_out_of_turn() {
+    let house = house(1 << 20);
+    let other = house.replica();
+    house.session().await;
+    house.send(10).await;
+    other.send(10).await;
+    house.backend.lose_before_anything_began(2);
+    for id in [19, 7, 3, 12] {
+        let (status, shown) = other.get(&format!("{STATEMENTS}/{id}")).await;
+        assert_eq!(status, StatusCode::OK, "{shown}");
+    }
+    house.backend.end_all("1");
+    other.all_run(20).await;
+}
+
+/// What a live broker has begun and not yet given is given by the one that comes next, and before its own.
+#[tokio::test]
+async fn i4_what_another_broker_has_not_given_yet_comes_first() {
+    let house = house(1 << 20);
+    house.leave_four().await;
+    house.send(2).await;
+    house.backend.end_all("1");
+    house.all_run(6).await;
 }
 
 /// livy#68: beyond that the call itself is refused, and nothing is written down.
