@@ -73,8 +73,8 @@ pub(crate) struct Leader {
     resting: Mutex<BTreeMap<SessionId, Instant>>,
     /// Brokers that were seen lately.
     sightings: Mutex<sightings::Sightings>,
-    /// Brokers that were there in the last round.
-    heard: Mutex<heirs::Heard>,
+    /// What a lost broker may have left.
+    estate: Mutex<heirs::Estate>,
     /// What was told of tenants in the last round.
     told: Mutex<BTreeSet<(TenantId, Dialect)>>,
 }
@@ -106,7 +106,7 @@ impl Leader {
             busy: Mutex::default(),
             resting: Mutex::default(),
             sightings: Mutex::default(),
-            heard: Mutex::default(),
+            estate: Mutex::default(),
             told: Mutex::default(),
         })
     }
@@ -145,7 +145,7 @@ impl Leader {
     }
 
     async fn reign(self: &Arc<Self>, leadership: &Leadership) {
-        *lock(&self.heard) = heirs::Heard::default();
+        *lock(&self.estate) = heirs::Estate::default();
         let mut losses = self.fleet.losses();
         let mut rounds = tokio::time::interval(ROUND);
         let mut sweeps = tokio::time::interval_at(Instant::now() + SWEEP, SWEEP);
