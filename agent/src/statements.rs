@@ -160,6 +160,11 @@ impl Statements {
         Ok(Some(book.next))
     }
 
+    /// True of a statement that was taken.
+    pub(crate) fn knows(&self, key: &Key) -> bool {
+        self.lock().entries.contains_key(key)
+    }
+
     /// A statement as it is now, or as soon as it has ended within `wait`.
     pub(crate) async fn get(&self, key: &Key, wait: Duration) -> Result<Statement, StatementError> {
         let entry = self.entry(key)?;
@@ -169,6 +174,14 @@ impl Statements {
         let head = head.borrow().clone();
         match head.state {
             State::Lost => Err(StatementError::DriverLost),
+            // It was to be stopped, and is: it must not begin elsewhere.
+            State::NeverBegan if entry.cancel.load(Ordering::Acquire) => {
+                let stopped = Head {
+                    state: State::Cancelled,
+                    ..head
+                };
+                Ok(Statement::unfinished(key, &entry.kind, stopped, false))
+            }
             State::NeverBegan => Err(StatementError::NeverBegan),
             State::Waiting | State::Running => {
                 let cancelling = entry.cancel.load(Ordering::Acquire);

@@ -79,6 +79,8 @@ pub struct Sessions {
     tasks: Tasks,
     me: Weak<Self>,
     served: Mutex<BTreeMap<SessionId, Served>>,
+    /// The places of each session that this broker has served, the last one and the one before.
+    routes: Mutex<BTreeMap<SessionId, [Option<Route>; 2]>>,
     /// The epoch of each served session, and what ends calls that wait there.
     places: Mutex<BTreeMap<SessionId, (Epoch, CancellationToken)>>,
     /// What ends the placing of each session that is being placed.
@@ -113,6 +115,7 @@ impl Sessions {
             ledger,
             placer,
             served,
+            routes: Mutex::default(),
             places: Mutex::default(),
             placings: Mutex::default(),
             table: Table::default(),
@@ -166,7 +169,24 @@ impl Sessions {
             revision,
         };
         lock(&self.served).insert(id, served);
+        self.note_place(&route);
         route
+    }
+
+    fn note_place(&self, route: &Route) {
+        let mut routes = lock(&self.routes);
+        let [last, before] = routes.entry(route.record.id).or_default();
+        if last.as_ref().is_some_and(|last| last.epoch < route.epoch) {
+            *before = last.take();
+        }
+        *last = Some(route.clone());
+    }
+
+    /// Where a session is, or was, in an epoch, if this broker has served it there and not long ago.
+    fn place_in(&self, id: SessionId, epoch: Epoch) -> Option<Route> {
+        let routes = lock(&self.routes);
+        let mut known = routes.get(&id)?.iter().flatten();
+        known.find(|route| route.epoch == epoch).cloned()
     }
 
     /// Ends what waits for the places of a session before `next`, and gives the token of that one.
@@ -192,6 +212,7 @@ impl Sessions {
         self.table.remove(id);
         self.end_placing(id);
         self.forget(id);
+        lock(&self.routes).remove(&id);
         self.ledger.forget(id);
     }
 

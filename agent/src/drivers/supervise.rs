@@ -144,6 +144,8 @@ impl Drivers {
                 .increment(1);
         }
         driver.phase.send_replace(Phase::Ended(message));
+        // Once more, for what was taken since: whoever takes a statement later sees that the driver has ended.
+        self.statements.driver_ended(driver.id);
         self.changed();
         let buried = Arc::clone(driver);
         if let Err(error) = tokio::task::spawn_blocking(move || buried.clean_up()).await {

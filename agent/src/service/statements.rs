@@ -28,7 +28,12 @@ impl AgentService {
             let kinds = KINDS.join(", ");
             return Err(Status::invalid_argument(format!("the kinds of code are {kinds}")));
         }
-        let (driver, held) = self.located(session, epoch)?;
+        let found = self.located(session, epoch);
+        if found.is_err() && self.drivers.statements().knows(&key) {
+            // It was taken before, whatever has become of its driver since.
+            return self.told(&key, Duration::ZERO).await;
+        }
+        let (driver, held) = found?;
         if held.batch != (request.kind == BATCH) {
             return Err(Status::invalid_argument(
                 "a batch runs on a place that was reserved for one, and nothing else does",

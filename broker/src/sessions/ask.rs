@@ -29,7 +29,10 @@ pub(super) enum Fault {
     },
     /// The driver was lost before it had begun the statement.
     NeverBegan,
-    NoStatement,
+    /// The agent does not know the statement; with `unsent` it was asked for the first time.
+    NoStatement {
+        unsent: bool,
+    },
     Refused(String),
     /// The agent does not answer: nobody knows whether it has done it.
     Silent(String),
@@ -41,7 +44,7 @@ impl From<Fault> for DriverFault {
         match fault {
             Fault::Gone { .. } => Self::Lost,
             Fault::NeverBegan => Self::NeverBegan,
-            Fault::NoStatement => Self::NoStatement,
+            Fault::NoStatement { .. } => Self::NoStatement,
             Fault::Refused(reason) => Self::Refused(reason),
             Fault::Silent(reason) => Self::Silent(reason),
         }
@@ -56,11 +59,17 @@ impl Sessions {
         Ok(served.ok_or(Fault::Gone { unsent: true })?.route)
     }
 
-    /// Where a session is that was in a seat's epoch, or still is: agents know what they had in epochs that are over.
-    pub(super) fn seated_since(&self, seat: Seat) -> Result<Route, Fault> {
+    /// Where a session was in a seat's epoch, or where it is if that is not known: agents know what they had in epochs
+    /// that are over.
+    pub(super) async fn seated_once(&self, seat: Seat) -> Result<Route, Fault> {
+        self.await_place(seat.session).await;
+        if let Some(there) = self.place_in(seat.session, seat.epoch) {
+            return Ok(there);
+        }
         let served = self.served(seat.session);
         let served = served.filter(|served| served.route.epoch >= seat.epoch);
-        Ok(served.ok_or(Fault::Gone { unsent: true })?.route)
+        let nowhere = || Fault::Silent("the session is being moved".to_owned());
+        Ok(served.ok_or_else(nowhere)?.route)
     }
 
     /// Waits, bounded, while a task of this broker looks where a session is.
@@ -110,7 +119,7 @@ impl Sessions {
             match status.code() {
                 Code::Aborted if status.details() == NEVER_BEGAN => return Err(Fault::NeverBegan),
                 Code::Aborted => return Err(Fault::Gone { unsent: false }),
-                Code::NotFound => return Err(Fault::NoStatement),
+                Code::NotFound => return Err(Fault::NoStatement { unsent }),
                 Code::FailedPrecondition => return Err(Fault::Gone { unsent }),
                 Code::InvalidArgument | Code::ResourceExhausted | Code::Unimplemented => {
                     return Err(Fault::Refused(status.message().to_owned()));

@@ -295,7 +295,10 @@ impl Backend for Sessions {
         });
         match started.await {
             // Of a start these say that it reached nobody.
-            Err(Fault::NoStatement | Fault::Gone { unsent: true }) => Err(DriverFault::NotSent),
+            Err(Fault::NoStatement { unsent: true } | Fault::Gone { unsent: true }) => {
+                Err(DriverFault::NotSent)
+            }
+            Err(Fault::NoStatement { unsent: false }) => Err(DriverFault::Lost),
             other => other.map_err(Into::into),
         }
     }
@@ -308,7 +311,7 @@ impl Backend for Sessions {
             wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
         };
         let patience = if wait.is_zero() { SHORT } else { self.patience() };
-        let route = self.seated_since(seat)?;
+        let route = self.seated_once(seat).await?;
         self.ask_at(&route, (wait, patience), |mut agent| {
             let request = request.clone();
             async move { agent.get_statement(request).await }
@@ -323,13 +326,15 @@ impl Backend for Sessions {
             epoch: seat.epoch.get(),
             statement_id: statement_id(id),
         };
-        self.ask(seat, (Duration::ZERO, SHORT), |mut agent| {
+        self.await_place(seat.session).await;
+        let asked = self.ask(seat, (Duration::ZERO, SHORT), |mut agent| {
             let request = request.clone();
             async move { agent.cancel_statement(request).await }
-        })
-        .await
-        .map(drop)
-        .map_err(Into::into)
+        });
+        match asked.await {
+            Err(Fault::Gone { unsent: true }) => Err(DriverFault::NotSent),
+            other => other.map(drop).map_err(Into::into),
+        }
     }
 
     async fn complete(

@@ -180,7 +180,9 @@ impl Sessions {
         });
         match sent.await {
             // The statement that needs it was not given to anybody yet.
-            Err(Fault::NoStatement | Fault::Gone { .. } | Fault::NeverBegan) => Err(DriverFault::NotSent),
+            Err(Fault::NoStatement { .. } | Fault::Gone { .. } | Fault::NeverBegan) => {
+                Err(DriverFault::NotSent)
+            }
             other => other.map_err(Into::into),
         }
     }

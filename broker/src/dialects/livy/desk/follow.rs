@@ -86,9 +86,10 @@ impl Desk {
                     return self.lost(listed, seat, &mut statement).await;
                 }
                 Err(DriverFault::Refused(reason) | DriverFault::Silent(reason)) => {
-                    // It goes on there; whoever asks for it next settles it.
                     tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %reason, "statement not followed");
-                    return self.followed.remove(seat.session, id);
+                    self.followed.remove(seat.session, id);
+                    // It goes on there: the agent is asked again as that is possible.
+                    return self.give_away(listed);
                 }
             }
         }
@@ -109,6 +110,7 @@ impl Desk {
             Err(fault @ (DriverFault::NoStatement | DriverFault::Refused(_) | DriverFault::Silent(_))) => {
                 tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %fault, "statement not started");
                 self.followed.remove(seat.session, statement.id);
+                self.give_away(listed);
             }
         }
         false
@@ -123,20 +125,12 @@ impl Desk {
     }
 
     /// Lets a statement that did not begin wait for a driver again, before those behind it. If the witness cannot
-    /// know whether it began, its outcome is unknown.
+    /// know, its agent is asked in its turn.
     pub(super) async fn put_back(self: &Arc<Self>, listed: &Listed, seat: Seat, id: u64, witness: Witness) {
         let put_back = self
             .backend
             .put_back(seat.session, (id, seat.epoch), witness)
             .await;
-        if let (Ok(false), Witness::Claimant) = (&put_back, witness) {
-            let unknown = End::unknown(now());
-            let given_up = self
-                .backend
-                .give_up(seat.session, (id, seat.epoch), &unknown)
-                .await;
-            warn(seat, given_up);
-        }
         warn(seat, put_back);
         self.leave(listed, seat, id);
     }

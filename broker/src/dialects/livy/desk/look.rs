@@ -193,7 +193,16 @@ impl Desk {
                 let (of, end) = ((statement.id, statement.epoch), End::cancelled(now()));
                 self.backend.give_up(listed.session, of, &end).await
             }
-            Ok(()) | Err(DriverFault::Lost | DriverFault::NotSent) => Ok(true),
+            // It must not run a second time then.
+            Err(DriverFault::Lost) if statement.intent.may_run_again() => {
+                let (of, end) = ((statement.id, statement.epoch), End::cancelled(now()));
+                self.backend
+                    .give_up(listed.session, of, &end)
+                    .await
+                    .map(|_settled| true)
+            }
+            Ok(()) | Err(DriverFault::Lost) => Ok(true),
+            Err(DriverFault::NotSent) => Ok(false),
             Err(DriverFault::Refused(reason) | DriverFault::Silent(reason)) => {
                 Err(Refusal::Unavailable(reason))
             }

@@ -173,19 +173,18 @@ impl Desk {
     /// [`Refusal::NoJob`], [`Refusal::Inactive`], [`Refusal::Unavailable`].
     pub async fn cancel_job(self: &Arc<Self>, listed: &Listed, number: i64) -> Result<(), Refusal> {
         self.check_active(listed).await?;
-        let job = self.job_of(listed, number).await?;
+        let mut job = self.job_of(listed, number).await?;
         if job.end.is_some() || self.withdraw(listed, &job).await? {
             return Ok(());
         }
         if self.backend.phase(listed.session).await? != Phase::Active {
-            // It did not begin: there is nothing to stop.
-            let end = End::cancelled(now());
-            self.backend
-                .give_up(listed.session, (job.id, job.epoch), &end)
-                .await?;
-            if self.backend.phase(listed.session).await? != Phase::Active {
+            // It did not begin, or is lost: there is nothing to stop.
+            let (of, end) = ((job.id, job.epoch), End::cancelled(now()));
+            if self.backend.give_up(listed.session, of, &end).await? {
                 return Ok(());
             }
+            let found = self.backend.at(listed.session, job.id).await?;
+            job = found.ok_or(Refusal::NoJob(number))?;
         }
         self.stop_statement(listed, &job).await
     }

@@ -104,7 +104,11 @@ impl Desk {
                         .start_and_follow(listed, place, statement, (until, tell))
                         .await;
                 }
-                Ok(Begun::Before(first)) => Ok(first),
+                Ok(Begun::Before(first)) => {
+                    // Its own commit may have been taken although it was told otherwise.
+                    self.give_away(listed);
+                    Ok(first)
+                }
                 // It has left its place just now.
                 Err(Refusal::Unavailable(_)) => self.enlist(listed, asked).await,
                 Err(refusal) => Err(refusal),

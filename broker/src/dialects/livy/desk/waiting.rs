@@ -95,10 +95,10 @@ impl Desk {
         (operation, intent): (Uuid, Intent),
     ) -> Result<Statement, Refusal> {
         let enlisted = self.backend.enlist(listed.session, operation, &intent).await?;
+        self.give_away(listed);
         let Some((numbered, epoch)) = enlisted else {
             return self.first(listed, operation, &intent).await;
         };
-        self.give_away(listed);
         Ok(Statement {
             id: numbered.id,
             number: numbered.number,
@@ -163,7 +163,8 @@ impl Desk {
         }
         let next = self.backend.lost(seat).await?;
         if next == seat {
-            // Its agent has not noticed yet.
+            // Its agent has not noticed yet, or the driver is there.
+            self.waiting().lost.remove(&seat.session);
             tokio::time::sleep(PAUSE).await;
         }
         Ok(next)
