@@ -1,6 +1,7 @@
 """Sessions of HiveServer2's Thrift protocol whose driver is killed. Cases: spec of that protocol, section 10."""
 
 import pytest
+from applications import doubling_jar
 from berth_up import wait_until
 from hive_probe import ERROR, SUCCESS, Probe
 from test_hs2_results import gated
@@ -48,6 +49,18 @@ def test_i2_the_state_of_a_session_is_back(up, user, probe):
     assert up.session(owner=user)["epoch"] == 2
     # Hive's own metastore drops it and says that it was not there.
     probe.execute(f"drop database {user}")
+
+
+def test_i2_a_function_of_a_jar_is_back(up, user, probe, tmp_path):
+    """hs2#66: a class that only a jar of the session has, after its driver is killed"""
+    jar = doubling_jar(tmp_path)
+    probe.run(f"create temporary function doubled as 'Doubling' using jar '{jar}'")
+    assert probe.value("select doubled(21L)") == 42
+    up.wait_warm()
+    up.kill_driver(user)
+    assert probe.value("select sum(doubled(id)) from range(100)") == 9900
+    assert any(jar.name in path for (path,) in probe.rows(probe.run("list jars")))
+    assert up.session(owner=user)["epoch"] == 2
 
 
 def test_i2_a_read_goes_on_where_it_was(up, user, early, connect, tmp_path):
