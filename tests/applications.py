@@ -5,7 +5,7 @@ import subprocess
 import zipfile
 from pathlib import Path
 
-JAVA = """
+COUNTING = """
 public class Counting {
     public static void main(String[] arguments) {
         var spark = org.apache.spark.sql.SparkSession.builder().getOrCreate();
@@ -14,17 +14,35 @@ public class Counting {
     }
 }
 """
+DOUBLING = """
+public class Doubling extends org.apache.hadoop.hive.ql.exec.UDF {
+    public long evaluate(long n) {
+        return 2 * n;
+    }
+}
+"""
 
 
 def counting_jar(directory: Path):
     """A jar whose class `Counting` counts as many rows as it is told to."""
+    return jar(directory, "Counting", COUNTING)
+
+
+def doubling_jar(directory: Path):
+    """A jar whose class `Doubling` is a function of Hive's."""
+    return jar(directory, "Doubling", DOUBLING)
+
+
+def jar(directory: Path, name, source):
+    """A jar with one class of this name."""
     import pyspark
 
-    (directory / "Counting.java").write_text(JAVA)
+    (directory / f"{name}.java").write_text(source)
     jars = os.pathsep.join(map(str, (Path(pyspark.__file__).parent / "jars").glob("*.jar")))
     # The compiler that every Java 17 brings.
     compiler = ["java", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-cp", jars, "-d", str(directory)]
-    subprocess.run([*compiler, str(directory / "Counting.java")], check=True)
-    with zipfile.ZipFile(directory / "counting.jar", "w") as archive:
-        archive.write(directory / "Counting.class", "Counting.class")
-    return directory / "counting.jar"
+    subprocess.run([*compiler, str(directory / f"{name}.java")], check=True)
+    made = directory / f"{name.lower()}.jar"
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.write(directory / f"{name}.class", f"{name}.class")
+    return made

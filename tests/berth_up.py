@@ -72,6 +72,23 @@ class Up:
         self.process.wait(timeout=60)
 
 
+class Guarded(Up):
+    """A Berth that asks for the tokens of a file, over TLS; the last one is an operator's, which its commands use."""
+
+    def __init__(self, directory: Path, tokens: str, *flags: str):
+        certs, self.tokens = directory / "certs", directory / "tokens"
+        names = [part for name in ("127.0.0.1", "localhost") for part in ("--host", name)]
+        subprocess.run([os.environ["BERTH_BIN"], "certs", str(certs), *names], check=True)
+        self.tokens.write_text(tokens)
+        self.ca = str(certs / "ca.pem")
+        sets = {
+            "listen.tls-cert": certs / "broker.pem", "listen.tls-key": certs / "broker.key", "auth.token-file": self.tokens,
+        }
+        guards = [part for key, value in sets.items() for part in ("--set", f"{key}={value}")]
+        env = {"BERTH_TOKEN": tokens.splitlines()[-1].split()[0], "BERTH_CA": self.ca}
+        super().__init__(directory / "data", *guards, *flags, scheme="https", env=env)
+
+
 def wait_until(holds, seconds: float, otherwise: str):
     """Polls for a state; the deadline only bounds a failing test."""
     deadline = time.monotonic() + seconds

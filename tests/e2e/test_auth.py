@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from berth_up import Up, wait_until
+from berth_up import Guarded, wait_until
 from hive_probe import ERROR, SUCCESS, Probe, plain_socket, sasl_login, trusting, ttypes
 
 ANN, BOB, OPS = "ann-token-0123456789", "bob-token-0123456789", "ops-token-0123456789"
@@ -19,17 +19,8 @@ ANN, BOB, OPS = "ann-token-0123456789", "bob-token-0123456789", "ops-token-01234
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
     """A Berth that asks for tokens, over TLS."""
-    directory = tmp_path_factory.mktemp("guarded")
-    certs, tokens = directory / "certs", directory / "tokens"
-    subprocess.run([os.environ["BERTH_BIN"], "certs", str(certs), "--host", "127.0.0.1", "--host", "localhost"], check=True)
-    tokens.write_text(f"# who\n{ANN} ann science\n{BOB} bob arts\n{OPS} ops ops operator\n")
-    sets = {
-        "listen.tls-cert": certs / "broker.pem", "listen.tls-key": certs / "broker.key", "auth.token-file": tokens,
-    }
-    flags = [part for key, value in sets.items() for part in ("--set", f"{key}={value}")]
-    env = {"BERTH_TOKEN": OPS, "BERTH_CA": str(certs / "ca.pem")}
-    berth = Up(directory / "data", "--warm", "1", *flags, scheme="https", env=env)
-    berth.ca, berth.tokens = str(certs / "ca.pem"), tokens
+    tokens = f"# who\n{ANN} ann science\n{BOB} bob arts\n{OPS} ops ops operator\n"
+    berth = Guarded(tmp_path_factory.mktemp("guarded"), tokens, "--warm", "1")
     yield berth
     berth.stop()
 

@@ -1,5 +1,6 @@
 """Unmodified clients of HiveServer2: PyHive with SQLAlchemy, impyla, and beeline from PySpark's own jars."""
 
+import contextlib
 from pathlib import Path
 
 import beeline
@@ -55,6 +56,38 @@ def test_pyhive_waits_reads_logs_and_cancels(cursor):
     cursor.execute("select count(*) from range(1000000000000) where hash(id) = 7", async_=True)
     cursor.cancel()
     assert cursor.poll().operationState == 3
+
+
+@pytest.fixture
+def lonely(up, port, user):
+    """A cursor of a session that has a driver for itself."""
+    up.wait_warm()
+    connection = hive.connect("127.0.0.1", port, username=user, configuration={"berth.profile": "default"})
+    yield connection.cursor()
+    connection.close()
+
+
+def test_i2_a_cursor_of_pyhive_goes_on_after_its_driver_was_killed(up, user, lonely):
+    """hs2#57, hs2#66: with SET, USE and a temporary view"""
+    def rows(statement):
+        lonely.execute(statement)
+        return lonely.fetchall()
+
+    for statement in (f"create database {user}", f"use {user}", "set spark.sql.shuffle.partitions=7",
+                      "create temporary view v as select id from range(2500)"):
+        lonely.execute(statement)
+    assert len(rows("select id from v")) == 2500
+    up.wait_warm()
+    up.kill_driver(user)
+    assert rows("select id from v order by id") == [(number,) for number in range(2500)]
+    assert rows("set spark.sql.shuffle.partitions") == [("spark.sql.shuffle.partitions", "7")]
+    assert rows("select current_database()") == [(user,)]
+    with pytest.raises(exc.OperationalError, match="TABLE_OR_VIEW_NOT_FOUND"):
+        rows("select * from nowhere")
+    assert up.session(owner=user)["epoch"] == 2
+    # Hive's own metastore drops it and says that it was not there.
+    with contextlib.suppress(exc.OperationalError):
+        lonely.execute(f"drop database {user}")
 
 
 def test_sqlalchemy(port, user):

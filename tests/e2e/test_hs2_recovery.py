@@ -1,11 +1,12 @@
 """Sessions of HiveServer2's Thrift protocol whose driver is killed. Cases: spec of that protocol, section 10."""
 
-import uuid
-
 import pytest
+from applications import doubling_jar
 from berth_up import wait_until
-from gate import Gate
 from hive_probe import ERROR, SUCCESS, Probe
+from test_hs2_results import gated
+
+RERUN = 'berth_statements_rerun_total{class="read",delivered="some"}'
 
 
 @pytest.fixture
@@ -50,14 +51,23 @@ def test_i2_the_state_of_a_session_is_back(up, user, probe):
     probe.execute(f"drop database {user}")
 
 
+def test_i2_a_function_of_a_jar_is_back(up, user, probe, tmp_path):
+    """hs2#66: a class that only a jar of the session has, after its driver is killed"""
+    jar = doubling_jar(tmp_path)
+    probe.run(f"create temporary function doubled as 'Doubling' using jar '{jar}'")
+    assert probe.value("select doubled(21L)") == 42
+    up.wait_warm()
+    up.kill_driver(user)
+    assert probe.value("select sum(doubled(id)) from range(100)") == 9900
+    assert any(jar.name in path for (path,) in probe.rows(probe.run("list jars")))
+    assert up.session(owner=user)["epoch"] == 2
+
+
 def test_i2_a_read_goes_on_where_it_was(up, user, early, connect, tmp_path):
     """hs2#65: the driver is killed between two fetches; no row is missing and none comes twice"""
     probe = early
-    resumed = 'berth_statements_rerun_total{class="read",delivered="some"}'
-    before = up.metric(resumed)
-    # The same session over Spark Connect, for a function that holds back all but the first partition.
-    gate = Gate(tmp_path)
-    gate.register(connect(user, session_id=str(uuid.UUID(bytes=probe.session.sessionId.guid))))
+    before = up.metric(RERUN)
+    gate = gated(connect, user, probe, tmp_path)
     operation = probe.run("select gate(id) as id, repeat('x', 500) as pad from range(0, 20000, 1, 16)")
     seen = [row[0] for row in probe.rows(operation, rows=1000)]
     up.wait_warm()
@@ -69,7 +79,7 @@ def test_i2_a_read_goes_on_where_it_was(up, user, early, connect, tmp_path):
             break
         seen += [row[0] for row in rows]
     assert seen == list(range(20_000))
-    assert up.metric(resumed) == before + 1
+    assert up.metric(RERUN) == before + 1
 
 
 def test_i3_a_write_is_not_run_twice(up, user, probe):
@@ -88,11 +98,15 @@ def test_i3_a_write_is_not_run_twice(up, user, probe):
     probe.run(f"drop table {user}_t")
 
 
-def test_i2_a_running_read_is_run_again(up, user, probe):
-    """hs2#66: before its first row"""
-    operation = probe.execute("select sum(hash(id)) as n from range(0, 300000000, 1, 8)", asynchronous=True).operationHandle
+def test_i2_a_running_read_is_run_again(up, user, probe, connect, tmp_path):
+    """hs2#66: before its first row; what it has delivered is its progress"""
+    before = up.metric(RERUN)
+    gate = gated(connect, user, probe, tmp_path)
+    operation = probe.execute("select sum(gate(id)) as n from range(0, 1600, 1, 16)", asynchronous=True).operationHandle
     wait_until(lambda: any("tasks" in line for (line,) in probe.rows(operation, kind=1)), 60, "it does not run")
     up.wait_warm()
     up.kill_driver(user)
+    gate.open()
     assert probe.wait(operation).operationState == 2
-    assert len(probe.rows(operation)) == 1
+    assert probe.rows(operation) == [[1600 * 1599 // 2]]
+    assert up.metric(RERUN) == before + 1

@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 from berth_up import wait_until
+from gate import Gate
 from kyuubi_client import Kyuubi
 
 SESSION = {"user", "conf", "sessionType", "sessionName", "engineId", "engineName", "engineUrl", "totalOperations",
@@ -23,6 +24,7 @@ COLUMNS = ("TABLE_CAT TABLE_SCHEM TABLE_NAME COLUMN_NAME DATA_TYPE TYPE_NAME COL
            "ORDINAL_POSITION IS_NULLABLE SCOPE_CATALOG SCOPE_SCHEMA SCOPE_TABLE SOURCE_DATA_TYPE "
            "IS_AUTO_INCREMENT").split()
 SLOW = "select sum(id * 7 % 11) from range(0, 2000000000000)"
+RERUN = 'berth_statements_rerun_total{class="read",delivered="some"}'
 
 
 @pytest.fixture
@@ -36,6 +38,23 @@ def session(client):
     session = client.open(protocolVersion=9)
     yield session
     client.ask("DELETE", f"sessions/{session.handle}")
+
+
+@pytest.fixture
+def early(client):
+    """A session whose statements are finished with their first rows."""
+    session = client.open({"kyuubi.operation.incremental.collect": "true"}, protocolVersion=9)
+    yield session
+    client.ask("DELETE", f"sessions/{session.handle}")
+
+
+@pytest.fixture
+def gate(early, connect, user, tmp_path):
+    """Holds back all but the first partition, in that session."""
+    gate = Gate(tmp_path)
+    # The same session over Spark Connect.
+    gate.register(connect(user, session_id=early.handle))
+    return gate
 
 
 @pytest.fixture(scope="module")
@@ -349,16 +368,17 @@ def test_i2_state_is_back_after_the_driver_was_killed(up, client, session):
     assert [each["identifier"] for each in client.call("GET", "sessions")] == [session.handle]
 
 
-def test_i2_a_read_goes_on_after_its_driver_was_killed(up, session):
-    """No row is missing, none comes twice."""
-    rows = 300_000
-    operation = session.begin(f"select id, repeat('x', 50) from range(0, {rows}, 1, 8)", runAsync=False)
-    got = [row[0]["value"] for row in session.page(operation, 1000)]
+def test_i2_a_read_goes_on_after_its_driver_was_killed(up, early, gate, user):
+    """kyuubi#31, #73: the driver is killed between two pages; no row is missing, none comes twice"""
+    rows, rerun = 20_000, up.metric(RERUN)
+    operation = early.begin(f"select gate(id) as id, repeat('x', 50) from range(0, {rows}, 1, 16)", runAsync=False)
+    got = [row[0]["value"] for row in early.page(operation, 1000)]
     up.wait_warm()
-    up.kill_driver(user=client_user(session))
-    while page := session.page(operation, 20_000):
-        got += [row[0]["value"] for row in page]
+    up.kill_driver(user)
+    gate.open()
+    got += [row[0] for row in early.rows(operation, 5000)]
     assert got == list(range(rows))
+    assert up.metric(RERUN) == rerun + 1
 
 
 def test_i3_a_write_whose_driver_was_killed_is_not_run_again(up, session):
@@ -406,21 +426,22 @@ def test_settings_of_one_statement_are_for_it_alone(up, client, session, user):
     assert any("WARN spark.sql.ansi.enabled is not heeded" in line for line in log), log
 
 
-def test_i1_settings_of_one_statement_outlive_its_driver_and_do_not_stay(up, session, user):
-    """kyuubi#25"""
-    rows = 3_000_000
-    operation = session.begin(f"select id, cast('x' || id as int) n from range({rows})",
-                              confOverlay={"spark.sql.ansi.enabled": "false"})
-    assert session.settled(operation)["state"] == "FINISHED_STATE"
-    read = session.page(operation, 10)
-    (own,) = beside(up, session, user)
+def test_i1_settings_of_one_statement_outlive_its_driver_and_do_not_stay(up, early, gate, user):
+    """kyuubi#25: its driver is killed between two pages"""
+    rows, rerun = 20_000, up.metric(RERUN)
+    operation = early.begin(f"select gate(id) as id, cast('x' || id as int) n from range(0, {rows}, 1, 16)",
+                            confOverlay={"spark.sql.ansi.enabled": "false"})
+    assert early.settled(operation)["state"] == "FINISHED_STATE"
+    read = [[field["value"] for field in row] for row in early.page(operation, 10)]
+    (own,) = beside(up, early, user)
+    up.wait_warm()
     up.kill_driver(client_id=own["client_id"])
-    while page := session.page(operation, 200_000):
-        read += page
-    assert [row[0]["value"] for row in read] == list(range(rows))
-    assert all(row[1]["value"] is None for row in read)
-    wait_until(lambda: not beside(up, session, user), 60, "a statement's own session stays")
-    assert session.run("set spark.sql.ansi.enabled") == [["spark.sql.ansi.enabled", "true"]]
+    gate.open()
+    read += early.rows(operation, 5000)
+    assert read == [[number, None] for number in range(rows)]
+    assert up.metric(RERUN) == rerun + 1
+    wait_until(lambda: not beside(up, early, user), 60, "a statement's own session stays")
+    assert early.run("set spark.sql.ansi.enabled") == [["spark.sql.ansi.enabled", "true"]]
 
 
 def test_a_session_is_on_a_driver_with_no_more_than_it_wants(up, client):
