@@ -74,6 +74,7 @@ class Runner:
         from pyspark.sql import SparkSession
 
         session = SparkSession(self.context)
+        effects.watch_gateway()
         self.commands = spark.Commands(session)
         self.shells = shells.Shells(self.context, session, classes)
         self.resources = resources.Resources(self.context, self.shells.scala, self.settings["scratch"])
@@ -210,8 +211,10 @@ class Runner:
         seen = self.observer.end() | self.shells.effects(frame["kind"])
         if frame["kind"] == "job":
             seen |= self.jobs.unseen
+        if frame["kind"] in ("pyspark", "job"):
+            seen |= effects.unseen_clients()
         try:
-            seen |= self.commands.since_mark(group)
+            seen |= self.commands.since_mark()
         except Exception as error:  # What cannot be seen counts as an effect.
             seen.add(f"spark:unknown ({type(error).__name__})")
         result = {**result, "effects": sorted(seen)}
