@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import pickle
+import selectors
 import socket
 import sqlite3
 import sys
@@ -53,6 +54,30 @@ def test_i1_a_fence_is_renewed_before_its_deadline_and_never_after():
     late = supervised(now - 1)
     with pytest.raises(Ended, match="not renewed"):
         late.obey({"t": "fence", "deadline_boot_ms": now + 90_000})
+
+
+def test_a_beat_says_whether_streaming_queries_run():
+    """connect#79"""
+    made, told = supervised(0), []
+    made.tell_agent = told.append
+    made.streams, made.beat_at = False, 0
+    made.from_runner = Heard([{"t": "streams", "active": True}])
+    made.watch_writing = lambda *_: None
+    made.beat()
+    made.hear_runner(selectors.EVENT_READ)
+    made.beat_at = 0
+    made.beat()
+    assert told == [{"t": "beat", "busy": False}, {"t": "beat", "busy": True}]
+
+
+class Heard:
+    """A link on which these frames have arrived."""
+
+    def __init__(self, arrived):
+        self.arrived = arrived
+
+    def receive(self):
+        return self.arrived
 
 
 def run(shell, code):

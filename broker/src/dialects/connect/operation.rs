@@ -87,6 +87,15 @@ impl Operation {
         waits
     }
 
+    /// True while a move of its session would cut it off. What carries the events of queries has no end of its own,
+    /// and goes on at the next driver.
+    pub(crate) fn needs_driver(&self) -> bool {
+        match self.standing {
+            Standing::Works | Standing::Waits | Standing::ClosesEvents => !self.outbox.is_finished(),
+            Standing::OpensEvents => false,
+        }
+    }
+
     /// Where it runs, or ran last.
     pub(crate) fn running(&self) -> Option<Target> {
         self.running

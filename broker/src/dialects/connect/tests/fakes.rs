@@ -32,6 +32,7 @@ struct Inner {
     entries: Vec<LineageEntry>,
     losses: Vec<Cause>,
     asked: bool,
+    touches: usize,
 }
 
 impl FakeBackend {
@@ -59,6 +60,11 @@ impl FakeBackend {
     /// True once somebody waits for a recovery that is held back.
     pub(super) fn is_asked(&self) -> bool {
         self.lock().asked
+    }
+
+    /// How often a session was told to be in use.
+    pub(super) fn touches(&self) -> usize {
+        self.lock().touches
     }
 
     pub(super) fn losses(&self) -> Vec<Cause> {
@@ -169,7 +175,9 @@ fn new_record(wanted: &Wanted) -> SessionRecord {
 
 #[async_trait]
 impl Backend for FakeBackend {
-    fn touch(&self, _: SessionId) {}
+    fn touch(&self, _: SessionId) {
+        self.lock().touches += 1;
+    }
 
     async fn open(&self, wanted: Wanted) -> Result<Route, Refusal> {
         let id = wanted.session;
