@@ -135,7 +135,8 @@ fn greet(hello: &FromHost, drivers: &Drivers) -> Option<Arc<Driver>> {
 async fn hear(driver: &Arc<Driver>, message: FromHost, drivers: &Arc<Drivers>) -> std::io::Result<()> {
     driver.heard();
     match message {
-        FromHost::Hello { .. } | FromHost::Beat => {}
+        FromHost::Hello { .. } | FromHost::Beat { busy: false } => {}
+        FromHost::Beat { busy: true } => driver.used(),
         FromHost::Phase { phase } => drop(driver.advance(Phase::Starting(phase))),
         FromHost::Ready {
             port,

@@ -49,8 +49,9 @@ const AT_ONCE: usize = 4;
 const MAX_WAITING: usize = 1_000;
 /// A session whose duty failed is left alone for this time.
 const REST: Duration = Duration::from_secs(60);
-/// A driver that has been quiet for so long is at a point where its session can be moved.
-const QUIET: Duration = Duration::from_secs(2);
+/// A driver that has been quiet for so long is at a point where its session can be moved. Brokers tell twice a second of
+/// operations that are open, hosts every two seconds of streaming queries that run.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// A broker that has been without its lease for so long does not come back.
 const GONE: Duration = Duration::from_secs(30);

@@ -241,7 +241,7 @@ pub fn classify_config(request: &[u8]) -> Result<Classified, WireError> {
 fn configured(verb: &str, mut keys: Vec<String>) -> Classified {
     keys.sort();
     let names = keys.join(",");
-    Classified::new(Class::State, format!("{verb} {names}")).keyed("conf", &names.to_lowercase())
+    Classified::new(Class::State, format!("{verb} {names}")).keyed("conf", &names)
 }
 
 /// Classifies SQL text inside a plan.

@@ -52,7 +52,7 @@ impl Words<'_> {
     /// The keyword at a position, in upper case; empty where there is none.
     fn at(&self, position: usize) -> &str {
         match self.0.get(position) {
-            Some(Token::Word(word)) => word,
+            Some(Token::Word(word)) => &word.upper,
             _ => "",
         }
     }
@@ -60,7 +60,7 @@ impl Words<'_> {
     fn has(&self, word: &str) -> bool {
         self.0
             .iter()
-            .any(|token| matches!(token, Token::Word(found) if found == word))
+            .any(|token| matches!(token, Token::Word(found) if found.upper == word))
     }
 
     /// The identifier, possibly qualified, that starts at a position; in lower case.
@@ -68,7 +68,7 @@ impl Words<'_> {
         let mut name = String::new();
         for token in self.0.get(position..).unwrap_or_default() {
             match token {
-                Token::Word(part) => name.push_str(&part.to_lowercase()),
+                Token::Word(part) => name.push_str(&part.upper.to_lowercase()),
                 Token::Quoted(part) => name.push_str(&part.to_lowercase()),
                 Token::Symbol('.') => name.push('.'),
                 Token::Symbol(_) | Token::Literal | Token::Semicolon => break,
@@ -87,7 +87,7 @@ impl Words<'_> {
 
     fn what(&self) -> String {
         let words = self.0.iter().map_while(|token| match token {
-            Token::Word(word) => Some(word.as_str()),
+            Token::Word(word) => Some(word.upper.as_str()),
             Token::Quoted(_) | Token::Symbol(_) | Token::Literal | Token::Semicolon => None,
         });
         words.take(4).collect::<Vec<_>>().join(" ")
@@ -136,7 +136,7 @@ impl Words<'_> {
         match (self.at(1), self.at(2)) {
             // What a variable is set to can be a query whose answer changes: it is not replaced, only replayed.
             ("VAR" | "VARIABLE", _) | ("CATALOG", _) => self.state(String::new()),
-            ("TIME", "ZONE") => self.state("conf:spark.sql.session.timezone".to_owned()),
+            ("TIME", "ZONE") => self.state("conf:spark.sql.session.timeZone".to_owned()),
             ("ROLE", _) => self.write(),
             _ if self.0.contains(&Token::Symbol('=')) => self.state(self.conf_key(1)),
             _ => self.read(),

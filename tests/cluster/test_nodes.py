@@ -86,6 +86,42 @@ def test_a_drained_node_is_emptied(cluster, spark, user):
         cluster.ask("drain", node.name, "--undo")
 
 
+def test_a_drained_node_waits_for_a_client_that_pauses(cluster, spark, user):
+    """connect#79: no byte passes while the client is at its first row, and the query is not begun again elsewhere"""
+    session = cluster.session(user)
+    node = cluster.node(session["node"])
+    rows = spark.range(0, 20_000, 1, 4).selectExpr("id", "repeat('x', 8192) as pad").toLocalIterator()
+    read = [next(rows).id]
+    cluster.ask("drain", node.name)
+    try:
+        time.sleep(15)  # The case itself: a pause of several times the quiet after which sessions are moved.
+        assert cluster.session(user)["epoch"] == session["epoch"]
+        read += [row.id for row in rows]
+        assert read == list(range(20_000))
+        goal = other(cluster, node).name
+        wait_until(lambda: cluster.session(user)["node"] == goal, 60, "the session stays on the drained node")
+    finally:
+        cluster.ask("drain", node.name, "--undo")
+
+
+def test_a_drained_node_waits_for_a_streaming_query(cluster, spark, user, tmp_path):
+    """connect#79: its driver would end it, although nobody asks for it"""
+    session = cluster.session(user)
+    node = cluster.node(session["node"])
+    query = (spark.readStream.format("rate").load().writeStream.format("parquet").trigger(processingTime="1 minute")
+             .option("checkpointLocation", str(tmp_path / "checkpoint")).start(str(tmp_path / "sink")))
+    cluster.ask("drain", node.name)
+    try:
+        time.sleep(15)  # The case itself, as above.
+        assert cluster.session(user)["epoch"] == session["epoch"]
+        assert query.isActive
+        query.stop()
+        goal = other(cluster, node).name
+        wait_until(lambda: cluster.session(user)["node"] == goal, 60, "the session stays on the drained node")
+    finally:
+        cluster.ask("drain", node.name, "--undo")
+
+
 def test_i2_a_driver_that_dies_is_replaced_before_anybody_asks(cluster, spark, user):
     session = cluster.session(user)
     (driver,) = [row for row in cluster.ask("drivers") if row["id"] == session["driver"]]

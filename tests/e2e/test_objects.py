@@ -39,6 +39,7 @@ def lost(up, spark, user, tmp_path):
     checkpointed = spark.range(5).localCheckpoint()
     checkpointed.createOrReplaceTempView("over_checkpoint")
     assert spark.table("over_checkpoint").count() == 5
+    spark.sql("create or replace temp view by_sql as select * from over_checkpoint")
     cached = handles["cached"] = spark.range(100).cache()
     assert cached.count() == 100
     handles["training"] = training = spark.createDataFrame(
@@ -69,7 +70,8 @@ def test_handles_of_a_lost_driver(lost, user):
     assert spark.range(3).count() == 3
     assert sorted(row.n for row in spark.read.format("squares").load().collect()) == [0, 1, 4, 9]
     assert lost["cached"].count() == 100
-    told("view over_checkpoint", lambda: spark.table("over_checkpoint").count())
+    told("view over_checkpoint", lambda: spark.table("Over_Checkpoint").count())
+    told("view by_sql", lambda: spark.table("by_sql").count())
     told(lost["model"]._java_obj.ref_id, lambda: lost["model"].transform(lost["training"]).count())
     ended = "BERTH.STREAMING_QUERY_LOST"
     told(lost["query"].id, lambda: lost["query"].status, ended)

@@ -1,6 +1,8 @@
 """Sees what code does outside its driver: files that it writes, processes that it starts, sockets that it opens.
 
-An audit hook sees the calls of the interpreter itself. What compiled extensions or executors do, it cannot see.
+An audit hook sees the calls of the interpreter itself, and those of user code to the JVM through Py4J, which count
+whatever they do there. What compiled extensions or executors do, it cannot see: once a client that is known to write
+outside by itself is loaded, all code counts as having effects.
 """
 
 import os
@@ -15,8 +17,18 @@ CHANGES = {
 }
 PROCESSES = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.spawn", "os.kill"}
 SOCKETS = {"socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind"}
+# Calls of Java methods and constructors, and changes of fields, as Py4J's commands begin; raised by our own audit event.
+GATEWAY = "berth.py4j"
+JAVA_CALLS = ("c\n", "i\n", "S\n", "f\ns\n")
+# Clients of databases and queues with sockets of their own, or that write files without Python.
+UNSEEN_CLIENTS = (
+    "psycopg2", "psycopg_binary", "psycopg_c", "psycopg", "confluent_kafka", "MySQLdb", "pyodbc", "cx_Oracle", "pymssql",
+    "duckdb", "adbc_driver_manager", "deltalake", "pycurl", "zmq",
+)
 # Between the code that wants something and the call that does it.
 PASSING = ("socket", "subprocess", "os", "shutil", "tempfile", "contextlib", "io", "pathlib", "selectors", "berth_driver")
+# Between Py4J and the code that wants something of it.
+WRAPPING = {"py4j", *getattr(sys, "stdlib_module_names", ("collections", "contextlib", "functools"))}
 
 
 class Observer:
@@ -52,12 +64,16 @@ class Observer:
             self.inside.yes = False
 
     def _effect(self, event, args):
+        if event == GATEWAY:
+            return java_call(args[0]) if asked_by_code() else None
         if event == "open":
             path, mode, flags = args
             writes = (flags or 0) & WRITING or any(sign in (mode or "") for sign in "wax+")
             return self._file(path) if writes else None
         if event in CHANGES:
             return self._file(args[0])
+        if event == "sqlite3.connect":
+            return self._database(os.fsdecode(args[0]))
         if event in PROCESSES:
             return f"process:{args[0] if args else event}"
         if event in SOCKETS and len(args) > 1:
@@ -70,6 +86,11 @@ class Observer:
         real = os.path.realpath(os.fsdecode(path))
         ours = (real + os.sep).startswith(self.own) or real == os.devnull
         return None if ours else f"file:{real}"
+
+    def _database(self, name):
+        if name in ("", ":memory:") or name.startswith("file::memory:") or "mode=memory" in name:
+            return None
+        return self._file(name.removeprefix("file:").split("?")[0] if name.startswith("file:") else name)
 
     def _socket(self, address):
         host = address[0] if isinstance(address, tuple) else address
@@ -87,3 +108,40 @@ def asked_by_spark():
             return name.startswith(("py4j.", "pyspark."))
         frame = frame.f_back
     return False
+
+
+def asked_by_code():
+    """True when the call to the JVM that is about to be made is wanted by neither PySpark nor this program."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name != __name__ and name.split(".")[0] not in WRAPPING:
+            return not name.startswith(("pyspark.", "berth_driver."))
+        frame = frame.f_back
+    return True
+
+
+def java_call(command):
+    """What Py4J is about to call: the class, where the command names it, and the method."""
+    kind, target, name = (command.split("\n", 3) + ["", ""])[:3]
+    target, name = (target, "new") if kind == "i" else (target, name)
+    return f"jvm:{target.removeprefix('z:')}.{name}" if kind == "i" or target.startswith("z:") else f"jvm:{name}"
+
+
+def watch_gateway():
+    """Has Py4J tell the audit hook of each call to the JVM."""
+    from py4j import java_gateway
+
+    send = java_gateway.GatewayClient.send_command
+
+    def send_command(self, command, *args, **kwargs):
+        if command.startswith(JAVA_CALLS):
+            sys.audit(GATEWAY, command)
+        return send(self, command, *args, **kwargs)
+
+    java_gateway.GatewayClient.send_command = send_command
+
+
+def unseen_clients():
+    """Effects of code that may use what nobody sees."""
+    return {f"client:{name}" for name in UNSEEN_CLIENTS if name in sys.modules}

@@ -57,7 +57,7 @@ class Runner:
         self.side = queue.SimpleQueue()
         self.allowed = queue.SimpleQueue()
         self.observer = effects.Observer(settings["scratch"], settings["temporary"])
-        self.context = self.shells = self.commands = self.resources = self.jobs = None
+        self.context = self.shells = self.commands = self.resources = self.jobs = self.state = None
 
     def start(self):
         self.channel.send({"t": "phase", "phase": "jvm"})
@@ -74,7 +74,10 @@ class Runner:
         from pyspark.sql import SparkSession
 
         session = SparkSession(self.context)
+        effects.watch_gateway()
         self.commands = spark.Commands(session)
+        # Of all sessions of this driver.
+        self.state = session._jsparkSession.sharedState()
         self.shells = shells.Shells(self.context, session, classes)
         self.resources = resources.Resources(self.context, self.shells.scala, self.settings["scratch"])
         self.jobs = jobs.Jobs(session, self.settings["scratch"])
@@ -210,8 +213,10 @@ class Runner:
         seen = self.observer.end() | self.shells.effects(frame["kind"])
         if frame["kind"] == "job":
             seen |= self.jobs.unseen
+        if frame["kind"] in ("pyspark", "job"):
+            seen |= effects.unseen_clients()
         try:
-            seen |= self.commands.since_mark(group)
+            seen |= self.commands.since_mark()
         except Exception as error:  # What cannot be seen counts as an effect.
             seen.add(f"spark:unknown ({type(error).__name__})")
         result = {**result, "effects": sorted(seen)}
@@ -252,9 +257,10 @@ class Runner:
 
     def report_progress(self):
         self.observer.exempt()
-        told = None
+        told, streams = None, False
         while True:
             time.sleep(PROGRESS_SECONDS)
+            streams = self.report_streams(streams)
             statement = self.running
             if statement is None:
                 continue
@@ -262,6 +268,16 @@ class Runner:
             if now != told:
                 self.channel.send({"t": "progress", "id": statement, "progress": now[1]})
             told = now
+
+    def report_streams(self, told):
+        """Says whether streaming queries run: they use the driver although nobody asks it for anything."""
+        try:
+            active = not self.state.activeStreamingQueries().isEmpty()
+        except Exception:  # The JVM is gone, and the supervisor about to see it, or Spark has it elsewhere.
+            return told
+        if active != told:
+            self.channel.send({"t": "streams", "active": active})
+        return active
 
     def serve_side(self):
         """Answers calls that are no statements."""

@@ -93,42 +93,66 @@ def progress(context, group):
 
 
 class Commands:
-    """Which commands and side-effecting jobs ran, read from Spark's own status stores."""
+    """Which commands and side-effecting jobs ran, read from Spark's own status stores.
 
-    LATEST = 200
+    The stores forget the oldest, and are read up to a limit: what ran and was not read counts as an effect.
+    """
+
+    PAGE = 200
+    MOST = 1000
 
     def __init__(self, session):
-        self.context = session.sparkContext
-        self.store = session._jsparkSession.sharedState().statusStore()
-        self.last = -1
+        sc = session.sparkContext._jsc.sc()
+        self.bus, self.scheduler, self.jobs = sc.listenerBus(), sc.dagScheduler(), sc.statusStore()
+        self.executions = session._jsparkSession.sharedState().statusStore()
+        self.counter = execution_counter(session.sparkContext)
+        self.mark()
 
     def mark(self):
         """Begins to look from here."""
-        for execution in self._latest():
-            self.last = max(self.last, execution.executionId())
+        self.first, self.first_job = self.counter(), self.scheduler.numTotalJobs()
 
-    def since_mark(self, group):
+    def since_mark(self):
         """Effects since the mark, as `spark:Name`."""
-        effects = set()
-        for execution in self._latest():
-            if execution.executionId() > self.last:
-                effects |= outside_effects(execution.physicalPlanDescription())
-        for job in self._jobs(group):
-            name = job.name()
+        ran, jobs_ran = self.counter() - self.first, self.scheduler.numTotalJobs() - self.first_job
+        self.bus.waitUntilEmpty(5000)
+        effects, found = set(), 0
+        for execution in self._executions(ran):
+            found += 1
+            effects |= outside_effects(execution.physicalPlanDescription())
+        jobs = self._jobs(jobs_ran)
+        for name in (job.name() for job in jobs):
             if SIDE_JOBS.search(name):
                 effects.add("spark:" + name.split(" at ")[0] + "@" + name.split(" at ")[-1].split(":")[0])
+        if found < ran or len(jobs) < jobs_ran:
+            effects.add("spark:unknown (more ran than Spark remembers)")
         return effects
 
-    def _latest(self):
-        self.context._jsc.sc().listenerBus().waitUntilEmpty(5000)
-        count = self.store.executionsCount()
-        found = self.store.executionsList(max(0, count - self.LATEST), self.LATEST)
-        return [found.apply(at) for at in range(found.size())]
+    def _executions(self, ran):
+        """The latest that began since the mark, page by page."""
+        end, left = self.executions.executionsCount(), min(ran, self.MOST)
+        while end and left > 0:
+            count = min(end, self.PAGE)
+            end, left = end - count, left - count
+            page = self.executions.executionsList(end, count)
+            new = [each for each in (page.apply(at) for at in range(page.size())) if each.executionId() >= self.first]
+            yield from new
+            if not new:
+                return
 
-    def _jobs(self, group):
-        jobs = self.context._jsc.sc().statusStore().jobsList(None)
-        found = [jobs.apply(at) for at in range(min(jobs.size(), self.LATEST))]
-        return [job for job in found if job.jobGroup().isDefined() and job.jobGroup().get() == group]
+    def _jobs(self, ran):
+        """The latest that began since the mark, in whatever thread."""
+        jobs = self.jobs.jobsList(None) if ran else None
+        found = [jobs.apply(at) for at in range(min(jobs.size(), ran, self.MOST))] if ran else []
+        return [job for job in found if job.jobId() >= self.first_job]
+
+
+def execution_counter(context):
+    """A function that gives Spark's own count of the executions that have begun, which is private."""
+    owner = java_class(context, "org.apache.spark.sql.execution.SQLExecution$")
+    counter = owner.getDeclaredField("_nextExecutionId")
+    counter.setAccessible(True)
+    return lambda: counter.get(None)
 
 
 def outside_effects(plan):

@@ -68,6 +68,7 @@ class Supervisor:
         # What a new connection must hear first: the driver's phase.
         self.phase = {"t": "phase", "phase": "process"}
         self.jvm_pid = None
+        self.streams = False
         self.runner, link = self.start_runner()
         self.from_runner = Link(link)
         self.selector.register(link, selectors.EVENT_READ, self.hear_runner)
@@ -132,7 +133,7 @@ class Supervisor:
     def beat(self):
         if time.monotonic() >= self.beat_at:
             self.beat_at = time.monotonic() + BEAT_SECONDS
-            self.tell_agent({"t": "beat"})
+            self.tell_agent({"t": "beat", "busy": self.streams})
 
     def tell_agent(self, frame):
         """Sends a frame if there is an agent. A new agent asks again for what got lost."""
@@ -187,6 +188,9 @@ class Supervisor:
         for frame in arrived:
             if frame["t"] == "jvm":
                 self.watch_jvm(frame["pid"])
+                continue
+            if frame["t"] == "streams":
+                self.streams = frame["active"]
                 continue
             if frame["t"] in ("phase", "ready"):
                 self.phase = frame

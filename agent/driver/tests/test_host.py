@@ -5,13 +5,16 @@ import datetime
 import json
 import os
 import pickle
+import selectors
 import socket
+import sqlite3
 import sys
 import threading
 
 import pytest
 from berth_driver import (
     effects, failure, frames, interpreter, jobs, processes, resources, rows, spark, supervisor)
+from py4j import java_gateway
 from pyspark import cloudpickle
 
 
@@ -51,6 +54,30 @@ def test_i1_a_fence_is_renewed_before_its_deadline_and_never_after():
     late = supervised(now - 1)
     with pytest.raises(Ended, match="not renewed"):
         late.obey({"t": "fence", "deadline_boot_ms": now + 90_000})
+
+
+def test_a_beat_says_whether_streaming_queries_run():
+    """connect#79"""
+    made, told = supervised(0), []
+    made.tell_agent = told.append
+    made.streams, made.beat_at = False, 0
+    made.from_runner = Heard([{"t": "streams", "active": True}])
+    made.watch_writing = lambda *_: None
+    made.beat()
+    made.hear_runner(selectors.EVENT_READ)
+    made.beat_at = 0
+    made.beat()
+    assert told == [{"t": "beat", "busy": False}, {"t": "beat", "busy": True}]
+
+
+class Heard:
+    """A link on which these frames have arrived."""
+
+    def __init__(self, arrived):
+        self.arrived = arrived
+
+    def receive(self):
+        return self.arrived
 
 
 def run(shell, code):
@@ -129,6 +156,118 @@ def test_effects_of_code_are_seen_and_those_of_spark_are_not(tmp_path):
     assert observer.end() == {f"file:{tmp_path}/out", "socket:127.0.0.1"}
     (tmp_path / "later").write_text("x")
     assert observer.end() == set()
+
+
+def test_databases_in_files_are_seen_and_those_in_memory_are_none(tmp_path):
+    observer = effects.Observer(str(tmp_path / "scratch"))
+    observer.begin()
+    for name, uri in ((":memory:", False), ("file::memory:?cache=shared", True), (tmp_path / "scratch" / "own", False)):
+        try:
+            sqlite3.connect(name, uri=uri).close()
+        except sqlite3.OperationalError:
+            pass
+    assert observer.end() == set()
+    observer.begin()
+    sqlite3.connect(f"file:{tmp_path}/sales.db?mode=rwc", uri=True).close()
+    assert observer.end() == {f"file:{tmp_path}/sales.db"}
+
+
+def test_calls_of_code_to_the_jvm_are_effects_and_those_of_pyspark_are_not(monkeypatch):
+    monkeypatch.setattr(java_gateway.GatewayClient, "send_command", lambda self, command: "!yv")
+    effects.watch_gateway()
+    client = java_gateway.GatewayClient.__new__(java_gateway.GatewayClient)
+    observer = effects.Observer("/scratch")
+    static, method, made = "c\nz:java.lang.System\nexit\ne\n", "c\no7\nsave\ne\n", "i\njava.io.FileWriter\ne\n"
+
+    def seen(module, commands):
+        observer.begin()
+        exec("for each in commands: client.send_command(each)", {"__name__": module, "client": client, "commands": commands})
+        return observer.end()
+
+    assert seen("pyspark.sql.dataframe", [static, method, made]) == set()
+    assert seen("berth_driver.scala", [static, method, made]) == set()
+    assert seen("__main__", ["m\nd\no7\ne\n", "r\nu\njava\ne\n"]) == set()
+    assert seen("__main__", [static, method, made]) == {
+        "jvm:java.lang.System.exit", "jvm:save", "jvm:java.io.FileWriter.new"}
+
+
+def test_code_beside_a_client_that_nobody_watches_counts(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg2", sys)
+    assert effects.unseen_clients() == {"client:psycopg2"}
+
+
+class Listed(list):
+    """A sequence of Scala's."""
+
+    def size(self):
+        return len(self)
+
+    def apply(self, at):
+        return self[at]
+
+
+class Ran:
+    """An execution or a job."""
+
+    def __init__(self, number, text):
+        self.executionId = self.jobId = lambda: number
+        self.physicalPlanDescription = self.name = lambda: text
+
+
+class Status:
+    """Spark's counters and stores: what ran, of which the latest are remembered."""
+
+    def __init__(self, kept):
+        self.kept, self.executions, self.started = kept, [], []
+
+    def commands(self):
+        made = spark.Commands.__new__(spark.Commands)
+        made.bus = made.scheduler = made.jobs = made.executions = self
+        made.counter = lambda: len(self.executions)
+        made.mark()
+        return made
+
+    def run(self, plan, job="collect at <stdin>:1"):
+        self.executions.append(Ran(len(self.executions), plan))
+        self.started.append(Ran(len(self.started), job))
+
+    def numTotalJobs(self):  # noqa: N802
+        return len(self.started)
+
+    def waitUntilEmpty(self, _millis):  # noqa: N802
+        pass
+
+    def executionsCount(self):  # noqa: N802
+        return len(self.executions[-self.kept:])
+
+    def executionsList(self, offset, count):  # noqa: N802
+        return Listed(self.executions[-self.kept:][offset:offset + count])
+
+    def jobsList(self, _states):  # noqa: N802
+        return Listed(reversed(self.started[-self.kept:]))
+
+
+def test_i3_a_write_is_found_behind_any_number_of_queries():
+    status = Status(kept=1000)
+    status.run("Execute SaveIntoDataSourceCommand")
+    commands = status.commands()
+    status.run("Execute InsertIntoHiveTable", job="runJob at SparkHadoopWriter.scala:83")
+    for _ in range(450):
+        status.run("*(1) Range (0, 10)")
+    assert commands.since_mark() == {"spark:InsertIntoHiveTable", "spark:runJob@SparkHadoopWriter.scala"}
+    commands.mark()
+    for _ in range(450):
+        status.run("*(1) Range (0, 10)")
+    assert commands.since_mark() == set()
+
+
+@pytest.mark.parametrize(("kept", "queries"), [(5000, 1001), (20, 21)])
+def test_i3_what_ran_and_is_not_read_counts_as_an_effect(kept, queries):
+    status = Status(kept)
+    commands = status.commands()
+    for _ in range(queries):
+        status.run("*(1) Range (0, 10)")
+    assert commands.since_mark() == {"spark:unknown (more ran than Spark remembers)"}
 
 
 class Session:

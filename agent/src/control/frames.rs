@@ -26,7 +26,11 @@ pub(crate) enum FromHost {
         #[serde(default)]
         ui_url: String,
     },
-    Beat,
+    Beat {
+        /// True while streaming queries run.
+        #[serde(default)]
+        busy: bool,
+    },
     /// A statement is next; it waits for `go`.
     Begin {
         id: String,
@@ -151,7 +155,10 @@ mod tests {
     fn frames_of_a_host_are_read() {
         let hello = parse(br#"{"t":"hello","v":1,"driver":"d","secret":"s","later":true}"#).unwrap();
         assert!(matches!(hello, FromHost::Hello { v: PROTOCOL, .. }));
-        assert!(matches!(parse(br#"{"t":"beat"}"#).unwrap(), FromHost::Beat));
+        let beat = parse(br#"{"t":"beat"}"#).unwrap();
+        assert!(matches!(beat, FromHost::Beat { busy: false }));
+        let busy = parse(br#"{"t":"beat","busy":true}"#).unwrap();
+        assert!(matches!(busy, FromHost::Beat { busy: true }));
         let result = parse(br#"{"t":"result","id":"7","state":"cancelled","finished_at":5}"#).unwrap();
         let FromHost::Result(result) = result else {
             panic!("{result:?}")

@@ -25,6 +25,7 @@ mod delivery;
 mod errors;
 mod execute;
 mod execution;
+mod in_use;
 pub(crate) mod inside;
 mod interrupt;
 mod loss;
@@ -174,6 +175,7 @@ impl Connect {
                 connect.sweep();
             }
         });
+        connect.spawn_telling();
         connect
     }
 

@@ -249,9 +249,9 @@ fn views_are_keyed_by_name_and_scope() {
 fn configs_are_state_when_they_change_something() {
     let pair = |key: &str| message(1, &text(1, key));
     let mut two = pair("b");
-    two.extend(pair("a"));
+    two.extend(pair("A"));
     let set = classify_config(&message(3, &message(1, &two))).unwrap();
-    assert_eq!((set.class, set.key.as_str()), (State, "conf:a,b"));
+    assert_eq!((set.class, set.key.as_str()), (State, "conf:A,b"));
     let unset = classify_config(&message(3, &message(6, &text(1, "a")))).unwrap();
     assert_eq!((unset.class, unset.key.as_str()), (State, "conf:a"));
     for number in [2, 3, 4, 5, 7] {

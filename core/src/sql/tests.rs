@@ -110,7 +110,10 @@ fn session_objects_have_keys_by_which_they_replace_each_other() {
         "conf:spark.sql.shuffle.partitions",
     );
     check("SET `spark.sql.x` = 'a;b'", State, "conf:spark.sql.x");
-    check("set time zone 'UTC'", State, "conf:spark.sql.session.timezone");
+    check("set time zone 'UTC'", State, "conf:spark.sql.session.timeZone");
+    // connect#41: to Spark these are two.
+    check("set berth.A = 1", State, "conf:berth.A");
+    check("SET `berth.a` = 1", State, "conf:berth.a");
     check("reset spark.sql.x", State, "conf:spark.sql.x");
     check("drop view if exists V", Write, "view:v");
 }

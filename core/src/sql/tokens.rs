@@ -3,11 +3,20 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
+/// A word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Word {
+    /// In upper case.
+    pub(super) upper: String,
+    /// As written.
+    pub(super) written: String,
+}
+
 /// One token. Comments and white space are gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Token {
-    /// A keyword, an identifier or a number, in upper case.
-    Word(String),
+    /// A keyword, an identifier or a number.
+    Word(Word),
     /// An identifier in backquotes, as written.
     Quoted(String),
     /// A string literal; its text is of no interest and must not get into logs.
@@ -19,12 +28,11 @@ pub(super) enum Token {
 }
 
 impl Token {
-    /// The token as a part of a conf key (`spark.sql.x-y`), if it can be one. Keys are compared without case here
-    /// only to find out which entry replaces which.
+    /// The token as a part of a conf key (`spark.sql.x-y`), if it can be one. Spark tells keys apart by their case.
     pub(super) fn conf_part(&self) -> Option<String> {
         match self {
-            Self::Word(word) => Some(word.to_lowercase()),
-            Self::Quoted(text) => Some(text.to_lowercase()),
+            Self::Word(word) => Some(word.written.clone()),
+            Self::Quoted(text) => Some(text.clone()),
             Self::Symbol(c @ ('.' | '-' | ':')) => Some(c.to_string()),
             Self::Symbol(_) | Self::Literal | Self::Semicolon => None,
         }
@@ -57,12 +65,13 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-fn word(first: char, chars: &mut Peekable<Chars<'_>>) -> String {
-    let mut word = first.to_uppercase().to_string();
+fn word(first: char, chars: &mut Peekable<Chars<'_>>) -> Word {
+    let mut written = first.to_string();
     while let Some(c) = chars.next_if(|c| is_word(*c)) {
-        word.extend(c.to_uppercase());
+        written.push(c);
     }
-    word
+    let upper = written.to_uppercase();
+    Word { upper, written }
 }
 
 fn skip_line(chars: &mut Peekable<Chars<'_>>) {

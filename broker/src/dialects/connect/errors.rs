@@ -358,7 +358,8 @@ mod tests {
     #[test]
     fn a_view_over_a_lost_checkpoint_is_named() {
         let lost = moved(
-            "placed on n1: only node; 2 changes replayed; lost: create view v: [X] none; lost: checkpoint",
+            "placed on n1: only node; 2 changes replayed; lost: create view v: [X] none; \
+             lost: create view global_temp.g: [X] none; lost: checkpoint",
         );
         let missing = |view: &str| {
             let text = format!("The table or view `{view}` cannot be found.");
@@ -367,6 +368,10 @@ mod tests {
         let named = explained(missing("v"), &[], &lost);
         assert_eq!(error_class(&named).as_deref(), Some("BERTH.PINNED_STATE_LOST"));
         assert!(named.message().contains("under view v"), "{}", named.message());
+        for (view, shown) in [("V", "view v"), ("global_temp`.`G", "view global_temp.g")] {
+            let named = explained(missing(view), &[], &lost);
+            assert!(named.message().contains(shown), "{}", named.message());
+        }
         for (view, record) in [
             ("w", &lost),
             ("v", &moved("placed on n1: only node; 3 changes replayed")),

@@ -149,13 +149,21 @@ impl Execution {
     }
 
     /// Makes the intent durable, on a driver that was alive a moment ago: a write sent to a driver that is lost
-    /// can only be reported as unknown, so none is sent into the void.
+    /// can only be reported as unknown, so none is sent into the void. One that is not wanted any more by then is not
+    /// sent at all.
     async fn intend(&mut self) -> Result<(), Status> {
         if let Some(ticket) = self.job.ticket.take() {
             self.recorded = Some(Recorded::resumed(ticket));
             return Ok(());
         }
-        self.job.route = self.connect.proved(self.job.route.clone()).await?;
+        let operation = &self.job.operation;
+        let route = tokio::select! {
+            biased;
+            () = operation.interrupted.cancelled() => return Err(self.interrupted(false)),
+            () = operation.outbox.released() => return Err(Status::cancelled("the client released the operation")),
+            route = self.connect.proved(self.job.route.clone()) => route?,
+        };
+        self.job.route = route;
         self.recorded = Some(Recorded::begin(&self.connect, &self.job).await?);
         Ok(())
     }
@@ -201,6 +209,12 @@ impl Execution {
     async fn attempt(&mut self, start: Start) -> Result<(), Fault> {
         let target = self.target();
         self.job.operation.set_running(Some(target.clone()));
+        if self.job.operation.interrupted.is_cancelled() {
+            // Its client was told so while no driver had it.
+            return Err(Fault::Answer(
+                self.interrupted(matches!(start, Start::Reattach(_))),
+            ));
+        }
         self.let_events_begin().await;
         let mut attempt = Attempt::start(target, start).await?;
         while let Some(answer) = attempt.next().await? {

@@ -1,11 +1,14 @@
 //! Interrupt: asks operations of a session to stop, also those that are between two drivers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_core::wire::{self, Value};
+use bytes::Bytes;
 use tonic::Status;
 
 use super::Connect;
+use super::backend::Route;
 use super::codec::Message;
 use super::operation::Operation;
 use super::rewrite::{self, malformed};
@@ -28,20 +31,24 @@ enum Meant {
     Operation(String),
 }
 
+/// How long a driver is waited for beside operations that were stopped without it.
+const DRIVER_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Interrupts. Operations that wait for a driver are stopped here, for their driver would not know them; the
-/// others by their driver.
+/// others by their driver. The answer names both.
 pub(crate) async fn interrupt(connect: &Arc<Connect>, call: Call) -> Result<Message, Status> {
     let meant = read_meant(&call.message)?;
     let stopped = stop_waiting(connect, &call, &meant);
     if !stopped.is_empty()
         && let Some(record) = connect.record_of(&call).await?
     {
-        let answer = rewrite::response(call.rpc, &record, bytes::Bytes::new(), |tail| {
-            for id in &stopped {
+        let (more, answer) = stop_running(connect, &call, &meant).await;
+        let answer = rewrite::response(call.rpc, &record, answer, |tail| {
+            for id in stopped.iter().chain(&more) {
                 wire::append_string(tail, INTERRUPTED_IDS, id);
             }
         });
-        return Ok(answer);
+        return Ok(with_client_ids(connect, &call, &answer));
     }
     if let Meant::Operation(id) = &meant
         && let Some(there) = upstream_id(connect, &call, id)
@@ -63,14 +70,35 @@ fn read_meant(message: &[u8]) -> Result<Meant, Status> {
 }
 
 fn stop_waiting(connect: &Connect, call: &Call, meant: &Meant) -> Vec<String> {
-    let waiting = connect.operations.of_session(call.session).into_iter();
-    let waiting = waiting.filter(|operation| operation.is_waiting() && meant.includes(operation));
-    waiting
-        .map(|operation| {
-            operation.interrupted.cancel();
-            operation.id.clone()
-        })
-        .collect()
+    let of_session = connect.operations.of_session(call.session).into_iter();
+    let stopped = of_session.filter(|operation| meant.includes(operation) && operation.interrupt_waiting());
+    stopped.map(|operation| operation.id.clone()).collect()
+}
+
+/// Asks the driver that has others of the session to stop those that are meant, and gives its answer. What it lost
+/// meanwhile waits by then, and is stopped here.
+async fn stop_running(connect: &Connect, call: &Call, meant: &Meant) -> (Vec<String>, Bytes) {
+    if matches!(meant, Meant::Operation(_)) {
+        return (Vec::new(), Bytes::new());
+    }
+    let asked = async {
+        let route = match running_route(connect, call) {
+            Some(route) => route,
+            None => connect.route(call).await?,
+        };
+        unary::send(call, route).await
+    };
+    match tokio::time::timeout(DRIVER_PATIENCE, asked).await {
+        Ok(Ok(answer)) => (Vec::new(), answer),
+        Ok(Err(_)) | Err(_) => (stop_waiting(connect, call, meant), Bytes::new()),
+    }
+}
+
+/// Where operations of the session run that are here.
+fn running_route(connect: &Connect, call: &Call) -> Option<Route> {
+    let of_session = connect.operations.of_session(call.session).into_iter();
+    let mut running = of_session.filter(|operation| !operation.outbox.is_finished());
+    running.find_map(|operation| Some(operation.running()?.route))
 }
 
 impl Meant {

@@ -76,6 +76,26 @@ impl Operation {
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
+    /// Stops it if it is not over and no driver has it; answers false of any other. What it is going to be sent with
+    /// [`Operation::set_running`] afterwards is not sent.
+    pub(crate) fn interrupt_waiting(&self) -> bool {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = running.is_none() && !self.outbox.is_finished();
+        if waits {
+            self.interrupted.cancel();
+        }
+        waits
+    }
+
+    /// True while a move of its session would cut it off. What carries the events of queries has no end of its own,
+    /// and goes on at the next driver.
+    pub(crate) fn needs_driver(&self) -> bool {
+        match self.standing {
+            Standing::Works | Standing::Waits | Standing::ClosesEvents => !self.outbox.is_finished(),
+            Standing::OpensEvents => false,
+        }
+    }
+
     /// Where it runs, or ran last.
     pub(crate) fn running(&self) -> Option<Target> {
         self.running
@@ -99,10 +119,5 @@ impl Operation {
         // It cannot fail: the sender is here.
         let mut heard = self.heard.subscribe();
         let _answered = heard.wait_for(|heard| *heard >= Heard::In(epoch)).await;
-    }
-
-    /// True while it is not over and no driver has it.
-    pub(crate) fn is_waiting(&self) -> bool {
-        !self.outbox.is_finished() && self.running().is_none()
     }
 }

@@ -4,7 +4,7 @@
 //! the ids of operations that are over. An entry that fails is named and does not stop the others; what was built
 //! on it will fail and be named too.
 
-use berth_core::lineage::LineageEntry;
+use berth_core::lineage::{Class, LineageEntry};
 use berth_core::wire;
 use bytes::Bytes;
 use tonic::metadata::MetadataMap;
@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::artifacts::addressed;
 use super::attempt::{Attempt, Start, Target};
 use super::backend::{Ended, Route};
+use super::errors::LOST_VIEW;
 use super::loss::{Fault, is_broken_connection};
 use super::recorded::{pack, unpack};
 use super::rewrite::{self, Kind};
@@ -90,7 +91,7 @@ pub async fn rebuild(
     for step in steps {
         let ended = settled(replay(route.clone(), &step).await)?;
         rebuilt.ended.push((step.entry.seq, ended.clone()));
-        rebuilt.note(&step.entry.what, ended);
+        rebuilt.note(&named(&step.entry), ended);
     }
     Ok(rebuilt)
 }
@@ -120,6 +121,19 @@ impl Rebuilt {
                 self.lost.push(format!("{what}: {reason}"));
             }
         }
+    }
+}
+
+/// How a lost entry is named: a view by its key, for the words of a statement may end before its name does.
+fn named(entry: &LineageEntry) -> String {
+    named_by(entry.class, &entry.key).unwrap_or_else(|| entry.what.clone())
+}
+
+fn named_by(class: Class, key: &str) -> Option<String> {
+    match (class, key.split_once(':')?) {
+        (Class::State, ("view", name)) => Some(format!("{LOST_VIEW}{name}")),
+        (Class::State, ("gview", name)) => Some(format!("{LOST_VIEW}global_temp.{name}")),
+        _ => None,
     }
 }
 
@@ -233,4 +247,31 @@ fn forgiven(status: Status) -> Result<Status, RebuildError> {
         });
     }
     Ok(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_core::sql;
+
+    use super::*;
+
+    #[test]
+    fn a_view_that_is_lost_has_its_name_however_it_was_made() {
+        for (text, name) in [
+            ("create temp view w as select 1", "w"),
+            ("create or replace temporary view `W` as select 1", "w"),
+            (
+                "create or replace global temp view W as select 1",
+                "global_temp.w",
+            ),
+        ] {
+            let made = sql::classify(text);
+            let named = named_by(made.class, &made.key);
+            assert_eq!(named, Some(format!("create view {name}")), "{text}");
+        }
+        for text in ["drop view w", "set a.b = c", "add jar x"] {
+            let other = sql::classify(text);
+            assert_eq!(named_by(other.class, &other.key), None, "{text}");
+        }
+    }
 }

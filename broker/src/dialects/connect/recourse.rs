@@ -76,7 +76,7 @@ impl Execution {
     async fn after_loss(&mut self, cause: Cause, refused: bool) -> Result<Next, Status> {
         let before = self.job.route.epoch;
         self.job.operation.set_running(None);
-        self.job.route = self.recovered(cause).await?;
+        self.job.route = self.recovered(cause, refused).await?;
         if self.job.operation.closed.is_cancelled() {
             return Ok(Next::Done);
         }
@@ -89,11 +89,21 @@ impl Execution {
     }
 
     /// Waits for the session's next place, unless the client interrupts the operation first.
-    async fn recovered(&self, cause: Cause) -> Result<Route, Status> {
+    async fn recovered(&self, cause: Cause, refused: bool) -> Result<Route, Status> {
         let interrupted = &self.job.operation.interrupted;
         tokio::select! {
             route = self.connect.lost(&self.job.route, cause) => route,
-            () = interrupted.cancelled() => Err(errors::interrupted(&self.job.operation.id)),
+            () = interrupted.cancelled() => Err(self.interrupted(!refused)),
+        }
+    }
+
+    /// What the client of an interrupted operation is told. A write that a driver may have begun is not undone by it.
+    pub(super) fn interrupted(&self, is_sent: bool) -> Status {
+        match self.job.classified.class {
+            Class::Write | Class::Pinned if is_sent => errors::outcome_unknown(&self.job.classified.what),
+            Class::Read | Class::State | Class::Write | Class::Pinned => {
+                errors::interrupted(&self.job.operation.id)
+            }
         }
     }
 

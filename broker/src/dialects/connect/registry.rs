@@ -143,6 +143,16 @@ impl Operations {
         open
     }
 
+    /// The sessions with an operation that needs its driver.
+    pub(crate) fn sessions_in_use(&self) -> Vec<SessionId> {
+        let inner = self.lock();
+        let in_use = inner
+            .live
+            .iter()
+            .filter(|(_, operations)| operations.values().any(|operation| operation.needs_driver()));
+        in_use.map(|(session, _)| *session).collect()
+    }
+
     /// Takes out the operations that nobody has attached to for `timeout`.
     pub(crate) fn remove_abandoned(&self, timeout: Duration) -> Vec<Arc<Operation>> {
         let is_abandoned = |operation: &Arc<Operation>| {

@@ -62,7 +62,8 @@ pub(crate) async fn forward(connect: &Arc<Connect>, call: &Call) -> Result<Messa
     read(connect, call, &[]).await
 }
 
-async fn send(call: &Call, route: Route) -> Result<Bytes, Status> {
+/// Passes a call on to the driver that serves the session there, once.
+pub(super) async fn send(call: &Call, route: Route) -> Result<Bytes, Status> {
     let message = rewrite::request(call.rpc, &route, call.message.clone(), |_| {});
     upstream::unary(&route, call.rpc, message, &call.metadata).await
 }

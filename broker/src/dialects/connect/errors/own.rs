@@ -13,6 +13,9 @@ use super::{
     invalid_handle, with_details,
 };
 
+/// How a view begins that could not be made again, in a session's history.
+pub(crate) const LOST_VIEW: &str = "create view ";
+
 /// The session lost its driver while a statement with outside effects ran; nobody can know whether it took effect.
 pub(crate) fn outcome_unknown(what: &str) -> Status {
     let text = format!(
@@ -167,8 +170,8 @@ pub(crate) fn explained(status: Status, handles: &[String], record: &SessionReco
         return query_lost(&handles.join(", "));
     }
     if class == "TABLE_OR_VIEW_NOT_FOUND" {
-        let text = status.message();
-        let lost = lost_views(record).find(|view| text.contains(&format!("`{view}`")));
+        let text = status.message().to_lowercase();
+        let lost = lost_views(record).find(|view| text.contains(&quoted(view)));
         return lost.map_or(status, |view| pinned_lost(&format!("under view {view}")));
     }
     match missing(status.message()) {
@@ -187,12 +190,17 @@ fn missing(text: &str) -> Option<String> {
     })
 }
 
+/// A view as Spark names it in an error; its case is that of the query, and says nothing.
+fn quoted(view: &str) -> String {
+    format!("`{}`", view.to_lowercase().replace('.', "`.`"))
+}
+
 /// The views that were not made again when the session came to its driver, from its history.
 fn lost_views(record: &SessionRecord) -> impl Iterator<Item = &str> {
     let placed = record.history.iter().filter(|event| event.epoch == record.epoch);
     placed
         .flat_map(|event| event.what.split("; lost: ").skip(1))
-        .filter_map(|lost| lost.strip_prefix("create view ")?.split(':').next())
+        .filter_map(|lost| lost.strip_prefix(LOST_VIEW)?.split(": ").next())
 }
 
 /// A message over the limit, in the words of Spark's server.

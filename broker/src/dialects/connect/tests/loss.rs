@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::super::errors::error_class;
 use super::super::rpc::{Rpc, answer};
-use super::client::{all, events, read, replica, view, write};
+use super::client::{Client, all, events, read, replica, view, write};
 use super::fakes::FakeBackend;
 use super::stub::{Step, StubDriver, done, rows};
 
@@ -242,6 +242,93 @@ async fn no_driver_left_is_said_with_a_time_to_come_back() {
     assert!(!status.details().is_empty(), "RetryInfo");
 }
 
+fn interrupt_all(client: &Client) -> Vec<u8> {
+    let mut all_of_them = client.request();
+    wire::append_varint(&mut all_of_them, 4, 1);
+    all_of_them
+}
+
+#[tokio::test]
+async fn i3_a_write_that_was_interrupted_or_released_while_it_waited_never_runs() {
+    for releases in [false, true] {
+        let first = StubDriver::new(done());
+        let second = StubDriver::new(done());
+        let backend = FakeBackend::new(&[Arc::clone(&first), Arc::clone(&second)]);
+        let client = replica(&backend);
+        client.call(Rpc::Config, client.request()).await.unwrap();
+        first.kill();
+        let held = backend.hold().await;
+        let stream = client.execute(&op(1), &write()).await.unwrap();
+        while !backend.is_asked() {
+            tokio::task::yield_now().await;
+        }
+        if releases {
+            client.release_all(&op(1)).await.unwrap();
+        } else {
+            client.call(Rpc::Interrupt, interrupt_all(&client)).await.unwrap();
+        }
+        drop(held);
+        let (_, end) = all(stream).await;
+        if !releases {
+            let class = error_class(&end.unwrap_err());
+            assert_eq!(class.as_deref(), Some("OPERATION_CANCELED"));
+        }
+        client.call(Rpc::AnalyzePlan, client.request()).await.unwrap();
+        for _other_tasks in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(second.calls(Rpc::ExecutePlan).is_empty());
+        assert!(backend.lineage().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn i3_a_write_that_may_have_run_is_not_called_interrupted() {
+    let first = StubDriver::with_endless(vec![Step::Send(answer::PROGRESS, "")], Some(op(1)));
+    let backend = FakeBackend::new(&[Arc::clone(&first), StubDriver::new(done())]);
+    let client = replica(&backend);
+    let mut stream = client.execute(&op(1), &write()).await.unwrap();
+    stream.message().await.unwrap().unwrap();
+    let held = backend.hold().await;
+    first.kill();
+    first.cut();
+    while !backend.is_asked() {
+        tokio::task::yield_now().await;
+    }
+    client.call(Rpc::Interrupt, interrupt_all(&client)).await.unwrap();
+    let (_, end) = all(stream).await;
+    assert_eq!(
+        error_class(&end.unwrap_err()).as_deref(),
+        Some("BERTH.OUTCOME_UNKNOWN")
+    );
+    drop(held);
+}
+
+#[tokio::test]
+async fn an_interrupt_reaches_what_waits_and_what_runs() {
+    let gate = Arc::new(Semaphore::new(0));
+    let script = vec![Step::Send(answer::ARROW_BATCH, "a"), Step::Wait(gate)];
+    let driver = StubDriver::with_endless(script, Some(op(1)));
+    let backend = FakeBackend::new(&[Arc::clone(&driver)]);
+    let client = replica(&backend);
+    let mut waits = client.execute(&op(1), &read()).await.unwrap();
+    waits.message().await.unwrap().unwrap();
+    let mut runs = client.execute(&op(2), &read()).await.unwrap();
+    runs.message().await.unwrap().unwrap();
+    let held = backend.hold().await;
+    driver.cut();
+    while !backend.is_asked() {
+        tokio::task::yield_now().await;
+    }
+    let answer = client.call(Rpc::Interrupt, interrupt_all(&client)).await.unwrap();
+    let told = wire::all_bytes(&answer, 2).unwrap();
+    assert_eq!(told, [StubDriver::INTERRUPTED.as_bytes(), op(1).as_bytes()]);
+    assert_eq!(driver.calls(Rpc::Interrupt).len(), 1);
+    let class = error_class(&all(waits).await.1.unwrap_err());
+    assert_eq!(class.as_deref(), Some("OPERATION_CANCELED"));
+    drop(held);
+}
+
 #[tokio::test]
 async fn an_operation_that_waits_for_a_driver_can_be_interrupted() {
     let first = StubDriver::new(dies_after(&["a"]));
@@ -255,9 +342,7 @@ async fn an_operation_that_waits_for_a_driver_can_be_interrupted() {
     while !backend.is_asked() {
         tokio::task::yield_now().await;
     }
-    let mut all_of_them = client.request();
-    wire::append_varint(&mut all_of_them, 4, 1);
-    let answer = client.call(Rpc::Interrupt, all_of_them).await.unwrap();
+    let answer = client.call(Rpc::Interrupt, interrupt_all(&client)).await.unwrap();
     assert_eq!(wire::last_text(&answer, 2).unwrap(), Some(op(1)));
     let (got, end) = all(stream).await;
     assert_eq!(got.batches(), ["a"]);

@@ -66,6 +66,9 @@ struct Inner {
 type Answers = BoxStream<'static, Result<Message, Status>>;
 
 impl StubDriver {
+    /// What it says that it has interrupted, whatever it was asked.
+    pub(super) const INTERRUPTED: &str = "what runs there";
+
     pub(super) fn new(script: Vec<Step>) -> Arc<Self> {
         Self::with_endless(script, None)
     }
@@ -250,5 +253,8 @@ fn answer_with_ids(rpc: Rpc, session: &str, server_id: &str) -> Message {
     let mut body = Vec::new();
     wire::append_string(&mut body, rpc.layout().session_id, session);
     wire::append_string(&mut body, rpc.layout().server_session_id, server_id);
+    if rpc == Rpc::Interrupt {
+        wire::append_string(&mut body, 2, StubDriver::INTERRUPTED);
+    }
     Bytes::from(body).into()
 }

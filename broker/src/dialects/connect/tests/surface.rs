@@ -1,6 +1,7 @@
 //! The service while nothing goes wrong.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_core::lineage::{Class, Outcome};
 use berth_core::wire;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use super::super::errors::error_class;
 use super::super::rpc::{Rpc, answer};
-use super::client::{all, read, replica, view, write};
+use super::client::{all, events, read, replica, view, write};
 use super::fakes::FakeBackend;
 use super::stub::{Step, StubDriver, done, rows};
 
@@ -211,4 +212,26 @@ async fn a_clone_has_the_state_of_its_source() {
     assert_eq!(driver.calls(Rpc::ExecutePlan).len(), 2);
     let sessions: Vec<_> = backend.lineage().iter().map(|entry| entry.session).collect();
     assert_ne!(sessions[0], sessions[1]);
+}
+
+/// connect#79: a node that drains waits for clients that pause, and not for what never ends.
+#[tokio::test(start_paused = true)]
+async fn a_session_with_an_open_operation_is_in_use_and_one_that_only_listens_is_not() {
+    let (gate, second) = (Arc::new(Semaphore::new(0)), Duration::from_secs(1));
+    let mut script = vec![Step::Wait(Arc::clone(&gate))];
+    script.extend(rows(&["a"]));
+    let driver = StubDriver::new(script);
+    let backend = FakeBackend::new(&[driver]);
+    let client = replica(&backend);
+    let _listens = client.execute(&op(1), &events(true)).await.unwrap();
+    tokio::time::sleep(second).await;
+    assert_eq!(backend.touches(), 0);
+    let reads = client.execute(&op(2), &read()).await.unwrap();
+    tokio::time::sleep(second).await;
+    assert!(backend.touches() >= 2, "{}", backend.touches());
+    gate.add_permits(2);
+    all(reads).await.1.unwrap();
+    let until_now = backend.touches();
+    tokio::time::sleep(second).await;
+    assert_eq!(backend.touches(), until_now);
 }

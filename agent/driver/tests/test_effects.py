@@ -1,0 +1,38 @@
+"""What Spark and Py4J tell of the effects of code."""
+
+
+def effects(driver, code):
+    result = driver.run("pyspark", code)
+    assert result["state"] in ("ok", "error"), result
+    return result["effects"]
+
+
+def test_i3_an_insert_before_many_queries_is_seen(driver):
+    driver.run("pyspark", "spark.sql('create table many (n int) using parquet')")
+    code = "spark.sql('insert into many values (1)')\nfor _ in range(210): spark.sql('select 1').collect()"
+    assert effects(driver, code) == ["spark:InsertIntoHadoopFsRelationCommand"]
+
+
+def test_queries_of_all_kinds_have_no_effects(driver):
+    for code in (
+        "for n in range(210): spark.range(2).collect()",
+        "spark.range(10).createOrReplaceTempView('v')\nspark.sql('select count(*) from v join v as w using (id)').show()",
+        "sc.parallelize([1, 2, 3], 2).map(lambda n: (n, n)).groupByKey().count()",
+        "sc.parallelize([], 0 or 1).collect()",
+        "spark.range(5).toPandas()\nspark.range(5).cache().count()",
+        "spark.sql('select 1 / (id - id) from range(3)').collect()",
+        "spark.sql('select nothing').collect()",
+        "sc.parallelize([1]).map(lambda n: 1 / 0).collect()",
+        "spark.conf.set('spark.sql.shuffle.partitions', '3')\nspark.catalog.listTables()\nspark.conf.getAll",
+        "sorted(map(repr, (spark, sc, spark.range(1), spark.range(1).schema)))[0]",
+        "from pyspark.sql import functions as f\nspark.range(3).select(f.udf(lambda n: n, 'long')('id')).collect()",
+        "from pyspark.ml.feature import VectorAssembler\n"
+        "VectorAssembler(inputCols=['id'], outputCol='x').transform(spark.range(2)).collect()",
+    ):
+        assert effects(driver, code) == [], code
+
+
+def test_i3_calls_of_code_to_the_jvm_count(driver):
+    assert effects(driver, "sc._jvm.java.lang.System.setProperty('a', 'b')") == ["jvm:java.lang.System.setProperty"]
+    assert effects(driver, "sc._gateway.jvm.java.io.File('/tmp/x').exists()") == ["jvm:exists", "jvm:java.io.File.new"]
+    assert "jvm:write" in effects(driver, "spark.range(1)._jdf.write()")
