@@ -98,17 +98,9 @@ impl Hs2 {
     async fn find(&self, handle: Uuid) -> Result<Option<Found>, Away> {
         let found = self.directory.find_open(handle).await?;
         if found.is_none() {
-            self.let_go(handle);
+            self.engine.let_go(Dialect::Hs2, handle);
         }
         Ok(found)
-    }
-
-    /// Forgets a shared session that is in no directory any more: it was closed.
-    fn let_go(&self, handle: Uuid) {
-        let here = self.engine.peek(handle);
-        if here.is_some_and(|session| session.is_shared()) {
-            self.engine.forget(handle);
-        }
     }
 
     /// Closes a session everywhere.

@@ -191,7 +191,7 @@ impl Kyuubi {
 
     fn let_go(&self, handle: Uuid) {
         self.operations.remove_session(handle);
-        self.engine.forget(handle);
+        self.engine.let_go(Dialect::Kyuubi, handle);
     }
 
     /// Closes a session.

@@ -149,6 +149,15 @@ impl Engine {
         }
     }
 
+    /// Forgets a session of a dialect that any broker serves: it was closed at one of them. One of this broker alone, or
+    /// of another dialect, stays.
+    pub(crate) fn let_go(&self, dialect: Dialect, id: Uuid) {
+        let here = self.peek(id);
+        if here.is_some_and(|session| session.is_shared() && session.dialect == dialect) {
+            self.forget(id);
+        }
+    }
+
     fn terms(&self, origin: &Origin, opening: &Opening) -> Terms {
         let idle = opening
             .idle
