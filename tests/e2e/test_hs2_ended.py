@@ -8,6 +8,12 @@ from hive_probe import ERROR, SUCCESS, Probe, ttypes
 from kyuubi_client import Kyuubi
 
 pytestmark = pytest.mark.usefixtures("together")
+PLAN_ONLY = {"kyuubi.operation.plan.only.mode": "optimize"}
+
+
+@pytest.fixture
+def administrator(up):
+    return Kyuubi(up.endpoints["kyuubi"], "root")
 
 
 @pytest.fixture
@@ -36,6 +42,41 @@ def assert_unknown(status, what="SessionHandle"):
     assert status.statusCode == ERROR and f"Invalid {what}" in status.errorMessage, status
 
 
+def test_a_session_that_was_ended_with_its_engine_is_unknown(binary, administrator, user):
+    """hs2#41: every call says so, whether it needs the driver or not, and the connection can open another one"""
+    opened(binary)
+    assert binary.value("select 1") == 1
+    killed = administrator.ask("DELETE", f"admin/engine?kill=true&proxyUser={user}")
+    assert killed[0] == 200 and killed[2], killed
+    assert_unknown(binary.info(17).status)
+    assert_unknown(binary.execute("select 1").status)
+    assert_unknown(binary.info(17).status)
+    assert_unknown(binary.close_session())
+    assert opened(binary).value("select 2") == 2
+
+
+def test_what_runs_in_a_session_that_is_ended_is_told(up, binary, user):
+    """hs2#41: its client hears what became of it before the session is forgotten"""
+    opened(binary)
+    running = binary.execute("select count(*) from range(1000000000000) where hash(id) = 7", asynchronous=True)
+    binary.status(running.operationHandle)
+    up.run("close", up.session(owner=user)["id"])
+    status = binary.wait(running.operationHandle)
+    assert status.status.statusCode == SUCCESS and status.operationState == 5, status
+    assert_unknown(binary.info(17).status)
+    assert_unknown(binary.status(running.operationHandle).status, "OperationHandle")
+
+
+def test_an_operation_goes_with_its_session(up, over_http, user):
+    """hs2#41: over HTTP the session may be closed at another broker, and its rows go"""
+    operation = opened(over_http).run("select id from range(10)")
+    assert over_http.rows(operation, rows=3) == [[0], [1], [2]]
+    up.run("close", up.session(owner=user)["id"])
+    assert_unknown(over_http.fetch(operation).status, "OperationHandle")
+    assert_unknown(over_http.status(operation).status, "OperationHandle")
+    assert_unknown(over_http.info(17).status)
+
+
 def handle_of(probe):
     return str(uuid.UUID(bytes=probe.session.sessionId.guid))
 
@@ -55,3 +96,17 @@ def test_calls_of_other_dialects_leave_a_session_alone(up, binary, over_http, us
     over_http.session = own
     assert of_kyuubi.rows(operation) == [[1]]
     of_kyuubi.close()
+
+
+def test_what_is_only_to_be_planned_is_not_run(binary):
+    """A client that asks for the plan of an INSERT must not have the row written"""
+    assert binary.open(conf=PLAN_ONLY).status.sqlState == "0A000"
+    opened(binary, conf={"kyuubi.operation.plan.only.mode": "none"})
+    assert binary.execute("set kyuubi.operation.plan.only.mode=parse").status.sqlState == "0A000"
+    binary.run("create table planned (a int)")
+    try:
+        refused = binary.execute("insert into planned values (1)", overlay=PLAN_ONLY).status
+        assert (refused.statusCode, refused.sqlState) == (ERROR, "0A000") and "EXPLAIN" in refused.errorMessage
+        assert binary.value("select count(*) from planned") == 0
+    finally:
+        binary.run("drop table planned")

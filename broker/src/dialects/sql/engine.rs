@@ -90,7 +90,7 @@ impl Engine {
             protocol,
             reach,
         };
-        let session = self.enter_session(origin, opening);
+        let session = self.enter_session(origin, opening, false);
         let opened = self.opened(&session);
         let (begun, told) = (Arc::clone(&session), tokio::sync::oneshot::channel());
         self.tasks.spawn("sql session", async move {
@@ -124,12 +124,12 @@ impl Engine {
             database: None,
             ..opening
         };
-        self.enter_session(origin, opening)
+        self.enter_session(origin, opening, true)
     }
 
     /// The session of this id; the one that is there already if another call was first.
-    fn enter_session(&self, origin: Origin, opening: Opening) -> Arc<Session> {
-        let terms = self.terms(&origin, &opening);
+    fn enter_session(&self, origin: Origin, opening: Opening, was_open: bool) -> Arc<Session> {
+        let terms = self.terms(&origin, &opening, was_open);
         let identity = Identity {
             user: origin.user.clone(),
             tenant: origin.tenant.clone(),
@@ -158,7 +158,7 @@ impl Engine {
         }
     }
 
-    fn terms(&self, origin: &Origin, opening: &Opening) -> Terms {
+    fn terms(&self, origin: &Origin, opening: &Opening, was_open: bool) -> Terms {
         let idle = opening
             .idle
             .unwrap_or_else(|| Duration::from_secs(self.config.session_idle_seconds));
@@ -177,6 +177,7 @@ impl Engine {
                 ..Lifetime::default()
             },
             share: opening.share.clone(),
+            was_open: Arc::new(was_open.into()),
         }
     }
 

@@ -169,6 +169,10 @@ fn new_record(wanted: &Wanted) -> SessionRecord {
 
 #[async_trait]
 impl Backend for FakeBackend {
+    fn serves(&self, session: SessionId) -> bool {
+        self.lock().places.contains_key(&session)
+    }
+
     fn touch(&self, _: SessionId) {}
 
     async fn open(&self, wanted: Wanted) -> Result<Route, Refusal> {
