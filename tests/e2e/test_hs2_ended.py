@@ -98,6 +98,29 @@ def test_calls_of_other_dialects_leave_a_session_alone(up, binary, over_http, us
     of_kyuubi.close()
 
 
+def test_administrators_see_and_end_sessions_of_all_dialects(up, binary, over_http, administrator, user):
+    """kyuubi#63, #64: those of JDBC are listed, counted and closed with those of Kyuubi's REST API"""
+    own = Kyuubi(up.endpoints["kyuubi"], user)
+    conf = {"kyuubi.session.name": "mine", "my.password": "hidden"}
+    handles = {handle_of(opened(probe, conf=conf)) for probe in (binary, over_http)}
+    # The own session of a statement is nobody's.
+    assert binary.status(binary.execute("select 1", overlay={"spark.sql.ansi.enabled": "false"}).operationHandle)
+    listed = administrator.call("GET", f"admin/sessions?users={user}")
+    assert {each["identifier"] for each in listed} == handles == {each["identifier"] for each in own.call("GET", "sessions")}
+    for each in listed:
+        assert (each["user"], each["sessionType"], each["sessionName"]) == (user, "INTERACTIVE", "mine")
+        assert each["engineId"] and "hidden" not in str(each["conf"])
+    # Those of other tests may be among them, and end meanwhile.
+    assert own.call("GET", "sessions/count")["openSessionCount"] >= 2
+    assert Kyuubi(up.endpoints["kyuubi"], "mallory").call("GET", "sessions") == []
+    for probe in (binary, over_http):
+        status, _, text = administrator.ask("DELETE", f"admin/sessions/{handle_of(probe)}")
+        assert (status, text) == (200, f"Session {handle_of(probe)} is closed successfully.")
+        assert_unknown(probe.info(17).status)
+        assert administrator.refused("DELETE", f"admin/sessions/{handle_of(probe)}")[0] == 404
+    assert administrator.call("GET", f"admin/sessions?users={user}") == []
+
+
 def test_what_is_only_to_be_planned_is_not_run(binary):
     """A client that asks for the plan of an INSERT must not have the row written"""
     assert binary.open(conf=PLAN_ONLY).status.sqlState == "0A000"

@@ -5,6 +5,7 @@
 //! | `desk` | what the calls ask for |
 //! | `operations` | handles of operations; those of sessions are in [`super::sql::directory`] |
 //! | `sessions`, `statements`, `admin`, `pages` | one function a call |
+//! | `jdbc` | sessions of HiveServer2's protocol among those of this API |
 //! | `engines` | drivers as Kyuubi's engines |
 //! | `batches` | applications that are submitted |
 //! | `request`, `refusal`, `show`, `columns`, `rows` | what is in requests and answers |
@@ -20,6 +21,7 @@ mod desk;
 mod door;
 mod engines;
 mod forward;
+mod jdbc;
 mod operations;
 mod pages;
 pub(crate) mod refusal;

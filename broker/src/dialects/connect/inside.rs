@@ -32,6 +32,9 @@ const INTERRUPT_OPERATION: u32 = 6;
 /// A tag of operations that only this broker can read: the driver ends them when it stops reading.
 const BOUND_TAG: &str = "berth-broker-bound";
 
+/// What the names of sessions begin with that are one statement's own.
+const OF_ONE_STATEMENT: &str = "one statement of ";
+
 /// What a session of another dialect is opened with.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
@@ -180,6 +183,20 @@ impl Inside {
             .close(self.call.session, CloseReason::Client, false)
             .await
     }
+}
+
+/// The name of the own session of one statement that runs beside `session`.
+pub(crate) fn name_aside(session: SessionId) -> String {
+    format!("{OF_ONE_STATEMENT}{session}")
+}
+
+/// True of a session that is one statement's own: no client knows it.
+pub(crate) fn is_aside(record: &SessionRecord) -> bool {
+    let name = record.name.as_deref().unwrap_or_default();
+    record.bound_to.is_some()
+        && name
+            .strip_prefix(OF_ONE_STATEMENT)
+            .is_some_and(|of| of.parse::<SessionId>().is_ok())
 }
 
 /// What an operation answers, message by message.

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::backend::Route;
 use super::backend::{Refusal, Wanted};
 use super::errors::{self, Handle, invalid_handle};
-use super::inside::Terms;
+use super::inside::{self, Terms};
 use super::loss::Fault;
 use super::rewrite::{self, Head};
 use super::rpc::Rpc;
@@ -214,7 +214,7 @@ impl Call {
             Arc::new(Terms {
                 is_bound: true,
                 was_open: Arc::default(),
-                name: Some(format!("one statement of {}", self.session)),
+                name: Some(inside::name_aside(self.session)),
                 lifetime: Lifetime {
                     idle_millis: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
                     ..Lifetime::default()
