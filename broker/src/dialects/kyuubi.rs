@@ -9,6 +9,7 @@
 //! | `engines` | drivers as Kyuubi's engines |
 //! | `batches` | applications that are submitted |
 //! | `request`, `refusal`, `show`, `columns`, `rows` | what is in requests and answers |
+//! | `described` | the calls as OpenAPI has them |
 //! | `forward` | calls about operations of other brokers |
 //! | `door` | who calls, from where, and what they are told if nobody knows them |
 //! | `cluster` | what it asks of the rest of the broker |
@@ -17,6 +18,7 @@ mod admin;
 pub(crate) mod batches;
 pub(crate) mod cluster;
 mod columns;
+mod described;
 mod desk;
 mod door;
 mod engines;
