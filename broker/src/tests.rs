@@ -108,6 +108,7 @@ fn wanted(client: Uuid) -> Wanted {
         lifetime: Lifetime::default(),
         share: None,
         is_bound: false,
+        was_open: false,
     }
 }
 
@@ -133,6 +134,19 @@ async fn i5_twenty_concurrent_opens_at_limit_five_leave_exactly_five() {
         (5, 5, 15),
         "{refusals:?}"
     );
+}
+
+#[tokio::test]
+async fn i2_a_session_that_was_open_is_not_made_anew_when_its_record_is_gone() {
+    // hs2#41
+    let cluster = Cluster::new();
+    let broker = cluster.broker("a", 1, 5).await;
+    let again = Wanted {
+        was_open: true,
+        ..wanted(Uuid::from_u128(1))
+    };
+    assert_eq!(broker.open(again).await.unwrap_err(), Refusal::Closed);
+    assert_eq!((cluster.records().await.len(), cluster.usage().await), (0, 0));
 }
 
 #[tokio::test]

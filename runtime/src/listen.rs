@@ -1,5 +1,6 @@
 //! Listeners: an accept loop of our own with limits, over HTTP/1 and HTTP/2, with TLS or without.
 
+mod alive;
 mod counted;
 mod mixed;
 
@@ -185,6 +186,9 @@ async fn admit(
     let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
     // A socket without this option still works, a little slower.
     let _slower = stream.set_nodelay(true);
+    if let Err(error) = alive::watch(&stream) {
+        tracing::debug!(%error, "a client that vanishes from this connection is not noticed");
+    }
     match tls {
         None => tell_apart(stream, peer, served, shutdown).await,
         Some(tls) => {

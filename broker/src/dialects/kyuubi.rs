@@ -5,9 +5,11 @@
 //! | `desk` | what the calls ask for |
 //! | `operations` | handles of operations; those of sessions are in [`super::sql::directory`] |
 //! | `sessions`, `statements`, `admin`, `pages` | one function a call |
+//! | `jdbc` | sessions of HiveServer2's protocol among those of this API |
 //! | `engines` | drivers as Kyuubi's engines |
 //! | `batches` | applications that are submitted |
 //! | `request`, `refusal`, `show`, `columns`, `rows` | what is in requests and answers |
+//! | `described` | the calls as OpenAPI has them |
 //! | `forward` | calls about operations of other brokers |
 //! | `door` | who calls, from where, and what they are told if nobody knows them |
 //! | `cluster` | what it asks of the rest of the broker |
@@ -16,10 +18,12 @@ mod admin;
 pub(crate) mod batches;
 pub(crate) mod cluster;
 mod columns;
+mod described;
 mod desk;
 mod door;
 mod engines;
 mod forward;
+mod jdbc;
 mod operations;
 mod pages;
 pub(crate) mod refusal;

@@ -8,11 +8,15 @@ use berth_core::lineage::{LineageEntry, Payload};
 use berth_core::record::{Cause, CloseReason, SessionRecord};
 use bytes::Bytes;
 
-use super::{Sessions, stopping};
+use super::{Sessions, lock, stopping};
 use crate::dialects::connect::backend::{Backend, Ended, Intent, Refusal, Route, Ticket, Wanted};
 
 #[async_trait]
 impl Backend for Sessions {
+    fn serves(&self, session: SessionId) -> bool {
+        lock(&self.served).contains_key(&session)
+    }
+
     fn touch(&self, session: SessionId) {
         self.touches.note(session, true);
     }

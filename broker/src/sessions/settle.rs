@@ -89,7 +89,7 @@ impl Sessions {
         let over = self.placing(id);
         while Instant::now() < until {
             let Some(read) = self.read(id).await? else {
-                self.create(wanted.ok_or(Refusal::Closed)?).await?;
+                self.create(may_open(wanted)?).await?;
                 continue;
             };
             let step = match read.record.state.clone() {
@@ -109,7 +109,7 @@ impl Sessions {
                     None
                 }
                 SessionState::Closed { reopen: true, .. } => {
-                    self.open_again(&read, wanted.ok_or(Refusal::Closed)?).await?;
+                    self.open_again(&read, may_open(wanted)?).await?;
                     None
                 }
                 SessionState::Closed { .. } => return Err(Refusal::Closed),
@@ -281,6 +281,11 @@ impl Sessions {
         let next = take_over(SessionRecord::clone(&read.record), self.id.clone(), unix_millis());
         self.advance(read, next.map_err(unavailable)?).await.map(drop)
     }
+}
+
+/// The session as it may be opened: one whose client has used it already is over, and its state is lost.
+fn may_open(wanted: Option<&Wanted>) -> Result<&Wanted, Refusal> {
+    wanted.filter(|wanted| !wanted.was_open).ok_or(Refusal::Closed)
 }
 
 /// A recovery that came to nothing, for now.

@@ -59,5 +59,6 @@ pub(super) fn wanted(listed: &Listed, open: &[PathBuf]) -> Result<Wanted, Refusa
         lifetime: listed.request.lifetime(),
         share: None,
         is_bound: false,
+        was_open: false,
     })
 }

@@ -46,6 +46,33 @@ async fn a_call_under_way_finishes_while_the_listener_drains() {
     assert!(TcpStream::connect(address).await.is_err(), "the port is closed");
 }
 
+/// The timer that the kernel has for the accepted end of a client's connection; 2 is the one that asks after it.
+#[cfg(target_os = "linux")]
+fn timer(server: std::net::SocketAddr, client: std::net::SocketAddr) -> String {
+    let ends = format!(":{:04X} 0100007F:{:04X} ", server.port(), client.port());
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let accepted = sockets.lines().find(|line| line.contains(&ends)).unwrap();
+    let timer = accepted.split_whitespace().nth(5).unwrap();
+    timer.split(':').next().unwrap().to_owned()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_connection_that_is_served_is_asked_after() {
+    // hs2#43
+    let (routes, asked, answer) = page();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let tasks = Tasks::new(Shutdown::new());
+    serve("test", listener, routes, &tasks);
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(ASK).await.unwrap();
+    asked.notified().await;
+    assert_eq!(timer(address, client.local_addr().unwrap()), "02");
+    answer.notify_one();
+    tasks.stop(PATIENCE).await;
+}
+
 #[tokio::test]
 async fn tls_offers_http2_first() {
     install_provider();

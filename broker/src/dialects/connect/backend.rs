@@ -82,6 +82,8 @@ pub struct Wanted {
     pub share: Option<share::Asked>,
     /// True where its client can reach it at this broker alone.
     pub is_bound: bool,
+    /// True where it was open before: it is not made anew when its record is gone.
+    pub was_open: bool,
 }
 
 /// Something that is about to be run and must be written down first.
@@ -188,6 +190,9 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
 
     /// Ends a session. With `reopen`, its id may be opened again, as a new session.
     async fn close(&self, session: SessionId, reason: CloseReason, reopen: bool) -> Result<(), Refusal>;
+
+    /// True while this broker serves the session, as far as it has heard. Asks nobody.
+    fn serves(&self, session: SessionId) -> bool;
 
     /// Notes that a client uses a session, where its driver does not see it.
     fn touch(&self, session: SessionId);

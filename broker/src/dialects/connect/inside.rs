@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use berth_core::connect::classify_execute;
 use berth_core::ids::SessionId;
 use berth_core::lineage::{Class, Outcome};
-use berth_core::record::{CloseReason, Dialect, Lifetime, SessionRecord};
+use berth_core::record::{CloseReason, Dialect, Lifetime, SessionRecord, SessionState};
 use berth_core::share;
 use berth_core::wire;
 use bytes::Bytes;
@@ -31,6 +32,9 @@ const INTERRUPT_OPERATION: u32 = 6;
 /// A tag of operations that only this broker can read: the driver ends them when it stops reading.
 const BOUND_TAG: &str = "berth-broker-bound";
 
+/// What the names of sessions begin with that are one statement's own.
+const OF_ONE_STATEMENT: &str = "one statement of ";
+
 /// What a session of another dialect is opened with.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
@@ -48,6 +52,8 @@ pub(crate) struct Terms {
     pub(crate) share: Option<share::Asked>,
     /// True where its client can reach it at this broker alone.
     pub(crate) is_bound: bool,
+    /// True once it was open: from then on it is not made anew.
+    pub(crate) was_open: Arc<AtomicBool>,
 }
 
 /// One session, for a dialect that translates.
@@ -78,6 +84,23 @@ impl Inside {
     /// Notes that its client uses it, by a call that its driver does not see.
     pub(crate) fn touch(&self) {
         self.connect.backend.touch(self.call.session);
+    }
+
+    /// True while this broker serves it, as far as it has heard.
+    pub(crate) fn is_served(&self) -> bool {
+        self.connect.backend.serves(self.call.session)
+    }
+
+    /// True if it was open and has ended, wherever that was. Reads the store where this broker does not serve it.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub(crate) async fn is_over(&self) -> Result<bool, Status> {
+        if !self.call.was_open() {
+            return Ok(false);
+        }
+        let record = self.connect.record_of(&self.call).await?;
+        Ok(record.is_none_or(|record| matches!(record.state, SessionState::Closed { .. })))
     }
 
     /// Opens the session, or waits for its next place, and gives its record.
@@ -160,6 +183,20 @@ impl Inside {
             .close(self.call.session, CloseReason::Client, false)
             .await
     }
+}
+
+/// The name of the own session of one statement that runs beside `session`.
+pub(crate) fn name_aside(session: SessionId) -> String {
+    format!("{OF_ONE_STATEMENT}{session}")
+}
+
+/// True of a session that is one statement's own: no client knows it.
+pub(crate) fn is_aside(record: &SessionRecord) -> bool {
+    let name = record.name.as_deref().unwrap_or_default();
+    record.bound_to.is_some()
+        && name
+            .strip_prefix(OF_ONE_STATEMENT)
+            .is_some_and(|of| of.parse::<SessionId>().is_ok())
 }
 
 /// What an operation answers, message by message.

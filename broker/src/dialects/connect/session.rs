@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use berth_core::ids::SessionId;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use super::backend::Route;
 use super::backend::{Refusal, Wanted};
 use super::errors::{self, Handle, invalid_handle};
-use super::inside::Terms;
+use super::inside::{self, Terms};
 use super::loss::Fault;
 use super::rewrite::{self, Head};
 use super::rpc::Rpc;
@@ -165,6 +166,9 @@ impl Connect {
     /// The reason why it has none.
     pub(crate) async fn open(&self, call: &Call) -> Result<Route, Status> {
         let opened = self.backend.open(call.wanted()).await;
+        if opened.is_ok() {
+            call.note_open();
+        }
         opened.map_err(|refusal| match refusal {
             Refusal::Closed => invalid_handle(Handle::SessionClosed, &call.client_session.to_string()),
             other => errors::refused(&other, call.session),
@@ -209,7 +213,8 @@ impl Call {
         let terms = self.terms.as_deref().map(|terms| {
             Arc::new(Terms {
                 is_bound: true,
-                name: Some(format!("one statement of {}", self.session)),
+                was_open: Arc::default(),
+                name: Some(inside::name_aside(self.session)),
                 lifetime: Lifetime {
                     idle_millis: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
                     ..Lifetime::default()
@@ -268,6 +273,7 @@ impl Call {
             lifetime: Lifetime::default(),
             share: None,
             is_bound: false,
+            was_open: Arc::default(),
         };
         let terms = self.terms.as_deref().cloned().unwrap_or_else(plain);
         Wanted {
@@ -284,7 +290,22 @@ impl Call {
             lifetime: terms.lifetime,
             share: terms.share,
             is_bound: terms.is_bound,
+            was_open: terms.was_open.load(Ordering::Acquire),
         }
+    }
+
+    /// Notes that the session was open, where another dialect has to know.
+    fn note_open(&self) {
+        if let Some(terms) = &self.terms {
+            terms.was_open.store(true, Ordering::Release);
+        }
+    }
+
+    /// True if the session of another dialect was open before.
+    pub(super) fn was_open(&self) -> bool {
+        self.terms
+            .as_ref()
+            .is_some_and(|terms| terms.was_open.load(Ordering::Acquire))
     }
 
     /// A header of the client, if it is text.

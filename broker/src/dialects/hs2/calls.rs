@@ -102,16 +102,16 @@ impl Hs2 {
             "GetResultSetMetadata" => self.result_schema(&caller, request).await,
             "FetchResults" => self.fetch(&caller, request).await,
             "CancelOperation" => {
-                self.operation(&caller, request)?.1.cancel();
+                self.asked_about(&caller, request).await?.1.cancel();
                 answer(|_| {})
             }
             "CloseOperation" => {
-                let (session, operation) = self.operation(&caller, request)?;
+                let (session, operation) = self.asked_about(&caller, request).await?;
                 self.engine.close_operation(&session, &operation);
                 answer(|_| {})
             }
             "GetQueryId" => {
-                let id = self.operation(&caller, request)?.1.id;
+                let id = self.asked_about(&caller, request).await?.1.id;
                 answer(move |out| out.text(1, &id.to_string()))
             }
             _ => self.about_session(client, &caller, rpc, request).await,

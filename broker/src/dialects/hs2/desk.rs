@@ -12,9 +12,11 @@ use berth_runtime::tasks::Tasks;
 use uuid::Uuid;
 
 use super::Hs2;
+use super::handle::OperationHandle;
 use crate::dialects::sql::directory::{self, Away, Found, Listed};
 use crate::dialects::sql::failure::Failure;
 use crate::dialects::sql::opening::Opening;
+use crate::dialects::sql::operation::Operation;
 use crate::dialects::sql::session::Session;
 use crate::dialects::sql::{Caller, Origin, Reach};
 
@@ -63,8 +65,10 @@ impl Hs2 {
     /// There is none of this handle, or the store is away.
     pub(super) async fn session(&self, handle: Uuid, caller: &Caller) -> Result<Arc<Session>, Failure> {
         let here = self.engine.session(handle, caller);
-        if here.as_ref().is_ok_and(|session| !session.is_shared()) {
-            return here;
+        if let Ok(session) = &here
+            && !session.is_shared()
+        {
+            return self.still_open(session).await;
         }
         let unknown = || Failure::no_session(handle);
         let found = self.find(handle).await?.ok_or_else(unknown)?;
@@ -76,6 +80,35 @@ impl Hs2 {
             Err(_not_here) => self.adopt(&found.listed),
             here => here,
         }
+    }
+
+    /// A session of this broker alone, unless somebody else has ended it: the leader, or an operator.
+    async fn still_open(&self, session: &Arc<Session>) -> Result<Arc<Session>, Failure> {
+        if !session.is_over().await {
+            return Ok(Arc::clone(session));
+        }
+        tracing::info!(session.id = %session.inside.id(), "a session that ended elsewhere is forgotten");
+        self.engine.forget(session.id);
+        Err(Failure::no_session(session.id))
+    }
+
+    /// An operation of one of the caller's sessions that is here. It goes with its session, wherever that was closed;
+    /// of a session of this broker alone, what became of it can be asked for until its client hears of the end.
+    ///
+    /// # Errors
+    /// There is none of this handle.
+    pub(super) async fn operation(
+        &self,
+        handle: OperationHandle,
+        caller: &Caller,
+    ) -> Result<(Arc<Session>, Arc<Operation>), Failure> {
+        let operation = self.engine.operation(handle.session, handle.id, caller)?;
+        let session = self.engine.session(handle.session, caller)?;
+        let look = async { self.find(handle.session).await.map(|found| found.is_none()) };
+        if session.is_shared() && session.looks_over(look).await {
+            return Err(Failure::no_operation(handle.id));
+        }
+        Ok((session, operation))
     }
 
     fn adopt(&self, listed: &Listed) -> Result<Arc<Session>, Failure> {
@@ -98,17 +131,9 @@ impl Hs2 {
     async fn find(&self, handle: Uuid) -> Result<Option<Found>, Away> {
         let found = self.directory.find_open(handle).await?;
         if found.is_none() {
-            self.let_go(handle);
+            self.engine.let_go(Dialect::Hs2, handle);
         }
         Ok(found)
-    }
-
-    /// Forgets a shared session that is in no directory any more: it was closed.
-    fn let_go(&self, handle: Uuid) {
-        let here = self.engine.peek(handle);
-        if here.is_some_and(|session| session.is_shared()) {
-            self.engine.forget(handle);
-        }
     }
 
     /// Closes a session everywhere.

@@ -75,8 +75,9 @@ pub(super) async fn sessions(State(kyuubi): Desk, by: By, Query(wanted): Query<W
     let caller = by.operator("list all sessions")?;
     let mut shown = Vec::new();
     if wanted.has_type(&INTERACTIVE) {
-        let found = kyuubi.directory.all(|listed| wanted.has_user(&listed.user));
-        let found = found.await?;
+        let found = kyuubi
+            .all_sessions(|listed| wanted.has_user(&listed.user))
+            .await?;
         shown.extend(
             found
                 .iter()
@@ -104,14 +105,18 @@ pub(super) async fn close_session(State(kyuubi): Desk, by: By, Path(handle): Pat
         Ok(held) => kyuubi.close(&held).await?,
         // What is listed among them can be ended among them.
         Err(unknown @ Refusal::NotFound(_)) => {
-            let ended = kyuubi.cancel_batch(&handle, &by.0).await;
-            if !ended.is_ok_and(|(is_ended, _)| is_ended) {
+            if !kyuubi.close_jdbc(&handle).await? && !is_batch_ended(&kyuubi, &handle, &by.0).await {
                 return Err(unknown);
             }
         }
         Err(refusal) => return Err(refusal),
     }
     sentence(format!("Session {handle} is closed successfully."))
+}
+
+async fn is_batch_ended(kyuubi: &Kyuubi, handle: &str, caller: &Caller) -> bool {
+    let ended = kyuubi.cancel_batch(handle, caller).await;
+    ended.is_ok_and(|(is_ended, _)| is_ended)
 }
 
 pub(super) async fn operations(State(kyuubi): Desk, by: By, Query(wanted): Query<Wanted>) -> Answer {

@@ -43,6 +43,8 @@ pub(crate) struct Kyuubi {
     pub(super) peers: Peers,
     pub(super) operations: Operations,
     pub(super) directory: Directory,
+    /// The sessions that were opened by HiveServer2's protocol over HTTP.
+    pub(super) hs2_directory: Directory,
 }
 
 /// A session as this broker serves it.
@@ -71,6 +73,7 @@ impl Kyuubi {
             spark_version,
             peers,
             operations: Operations::default(),
+            hs2_directory: Directory::of(StoreRef::clone(&store), Dialect::Hs2),
             directory: Directory::of(store, Dialect::Kyuubi),
         });
         let (swept, draining) = (Arc::downgrade(&kyuubi), tasks.shutdown().clone());
@@ -191,7 +194,7 @@ impl Kyuubi {
 
     fn let_go(&self, handle: Uuid) {
         self.operations.remove_session(handle);
-        self.engine.forget(handle);
+        self.engine.let_go(Dialect::Kyuubi, handle);
     }
 
     /// Closes a session.

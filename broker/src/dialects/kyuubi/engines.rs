@@ -205,4 +205,4 @@ async fn close_all(kyuubi: &Kyuubi, sessions: &[SessionId]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -29,8 +29,7 @@ pub(super) fn done() -> Answer {
 
 pub(super) async fn list(State(kyuubi): Desk, By(caller): By) -> Answer {
     let found = kyuubi
-        .directory
-        .all(|listed| listed.real_user == caller.name())
+        .all_sessions(|listed| listed.real_user == caller.name())
         .await?;
     let shown: Vec<Value> = found
         .iter()
@@ -52,7 +51,7 @@ pub(super) async fn open(
 }
 
 pub(super) async fn count(State(kyuubi): Desk, _: By) -> Answer {
-    let open = kyuubi.directory.all(|_| true).await?;
+    let open = kyuubi.all_sessions(|_| true).await?;
     ok(&json!({ "openSessionCount": open.len() }))
 }
 

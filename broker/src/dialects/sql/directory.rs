@@ -185,7 +185,11 @@ impl Directory {
         Ok(all)
     }
 
-    async fn entries(&self) -> Result<Vec<Listed>, Away> {
+    /// All entries, those of sessions that are over included.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub(crate) async fn entries(&self) -> Result<Vec<Listed>, Away> {
         let prefix = keys::alias(self.dialect.as_str(), "");
         let (mut all, mut after) = (Vec::new(), None::<String>);
         loop {

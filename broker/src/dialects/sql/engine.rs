@@ -90,7 +90,7 @@ impl Engine {
             protocol,
             reach,
         };
-        let session = self.enter_session(origin, opening);
+        let session = self.enter_session(origin, opening, false);
         let opened = self.opened(&session);
         let (begun, told) = (Arc::clone(&session), tokio::sync::oneshot::channel());
         self.tasks.spawn("sql session", async move {
@@ -124,12 +124,12 @@ impl Engine {
             database: None,
             ..opening
         };
-        self.enter_session(origin, opening)
+        self.enter_session(origin, opening, true)
     }
 
     /// The session of this id; the one that is there already if another call was first.
-    fn enter_session(&self, origin: Origin, opening: Opening) -> Arc<Session> {
-        let terms = self.terms(&origin, &opening);
+    fn enter_session(&self, origin: Origin, opening: Opening, was_open: bool) -> Arc<Session> {
+        let terms = self.terms(&origin, &opening, was_open);
         let identity = Identity {
             user: origin.user.clone(),
             tenant: origin.tenant.clone(),
@@ -149,7 +149,16 @@ impl Engine {
         }
     }
 
-    fn terms(&self, origin: &Origin, opening: &Opening) -> Terms {
+    /// Forgets a session of a dialect that any broker serves: it was closed at one of them. One of this broker alone, or
+    /// of another dialect, stays.
+    pub(crate) fn let_go(&self, dialect: Dialect, id: Uuid) {
+        let here = self.peek(id);
+        if here.is_some_and(|session| session.is_shared() && session.dialect == dialect) {
+            self.forget(id);
+        }
+    }
+
+    fn terms(&self, origin: &Origin, opening: &Opening, was_open: bool) -> Terms {
         let idle = opening
             .idle
             .unwrap_or_else(|| Duration::from_secs(self.config.session_idle_seconds));
@@ -168,6 +177,7 @@ impl Engine {
                 ..Lifetime::default()
             },
             share: opening.share.clone(),
+            was_open: Arc::new(was_open.into()),
         }
     }
 

@@ -140,6 +140,7 @@ impl Opening {
                 return Err(statement::language(value));
             }
             "kyuubi.operation.language" => {}
+            statement::PLAN_ONLY => statement::runs(value)?,
             "kyuubi.engine.share.level" => self.share().level = Some(level(key, value)?),
             "kyuubi.engine.share.level.subdomain" | "kyuubi.engine.share.level.sub.domain" => {
                 self.share().subdomain = subdomain(key, value)?;

@@ -17,6 +17,11 @@ use super::operation::Operation;
 use super::{Origin, plan, whole};
 use crate::dialects::connect::inside::Inside;
 
+/// How long a session that was found to be open is taken for it, as long as nothing is heard.
+const LOOK_HOLDS: Duration = Duration::from_secs(1);
+/// How long a look may take: while the store is away, sessions go on with what is here.
+const LOOK_DEADLINE: Duration = Duration::from_secs(1);
+
 /// A session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -31,7 +36,7 @@ pub(crate) struct Session {
     pub(crate) protocol: i32,
     /// What it was opened with.
     pub(crate) opening: Opening,
-    pub(super) inside: Inside,
+    pub(crate) inside: Inside,
     /// Where it began, once it has.
     ready: OnceCell<String>,
     /// True once its client was told of that.
@@ -42,6 +47,23 @@ pub(crate) struct Session {
     begun: AtomicUsize,
     operations: Mutex<BTreeMap<Uuid, Arc<Operation>>>,
     used_at: Mutex<Instant>,
+    /// When it was last found to be open, whoever may have ended it.
+    looked: Mutex<Option<Look>>,
+}
+
+/// A session was found to be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    at: Instant,
+    /// True if this broker served it then. When that changes something has happened to it.
+    was_served: bool,
+}
+
+impl Look {
+    /// True as long as nobody has to look again.
+    fn holds(self, is_served: bool) -> bool {
+        self.was_served == is_served && self.at.elapsed() < LOOK_HOLDS
+    }
 }
 
 impl Session {
@@ -60,6 +82,7 @@ impl Session {
             begun: AtomicUsize::new(0),
             operations: Mutex::default(),
             used_at: Mutex::new(Instant::now()),
+            looked: Mutex::default(),
         })
     }
 
@@ -118,6 +141,27 @@ impl Session {
     /// From now on other brokers may.
     pub(crate) fn share(&self) {
         self.shared.store(true, Ordering::Release);
+    }
+
+    /// True if it has ended, maybe at another broker, which `look` finds out. It is not asked of a session that only
+    /// this broker ends while it serves it, nor within a second, unless the session has moved meanwhile.
+    pub(crate) async fn looks_over<E>(&self, look: impl Future<Output = Result<bool, E>>) -> bool {
+        let was_served = self.inside.is_served();
+        let holds = lock(&self.looked).is_some_and(|look| look.holds(was_served));
+        if holds || (was_served && !self.is_shared()) {
+            return false;
+        }
+        if let Ok(Ok(true)) = tokio::time::timeout(LOOK_DEADLINE, look).await {
+            return true;
+        }
+        let at = Instant::now();
+        *lock(&self.looked) = Some(Look { at, was_served });
+        false
+    }
+
+    /// True if it was open and its record says that it is over.
+    pub(crate) async fn is_over(&self) -> bool {
+        self.looks_over(self.inside.is_over()).await
     }
 
     /// Everything that a plan answers.
@@ -217,4 +261,22 @@ fn place(record: &SessionRecord) -> String {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_looked_for_again_after_a_second_or_once_it_has_moved() {
+        let look = Look {
+            at: Instant::now(),
+            was_served: true,
+        };
+        tokio::time::advance(LOOK_HOLDS / 2).await;
+        assert!(look.holds(true));
+        assert!(!look.holds(false), "it is not served any more: it may be over");
+        tokio::time::advance(LOOK_HOLDS).await;
+        assert!(!look.holds(true));
+    }
 }

@@ -179,6 +179,10 @@ impl Backend for FakeBackend {
         self.lock().touches += 1;
     }
 
+    fn serves(&self, session: SessionId) -> bool {
+        self.lock().places.contains_key(&session)
+    }
+
     async fn open(&self, wanted: Wanted) -> Result<Route, Refusal> {
         let id = wanted.session;
         if let Some(route) = self.lock().places.get(&id) {

@@ -21,19 +21,17 @@ const MAX_FETCH_ROWS: i64 = 1_000_000;
 const MAX_LOG_LINES: usize = 1000;
 
 impl Hs2 {
-    pub(super) fn operation(
+    /// The operation that a request is about, with its session.
+    pub(super) async fn asked_about(
         &self,
         caller: &Caller,
         request: &Fields<'_>,
     ) -> Result<(Arc<Session>, Arc<Operation>), Failure> {
-        let handle = handle::operation(request)?;
-        let operation = self.engine.operation(handle.session, handle.id, caller)?;
-        let session = self.engine.session(handle.session, caller)?;
-        Ok((session, operation))
+        self.operation(handle::operation(request)?, caller).await
     }
 
     pub(super) async fn operation_status(&self, caller: &Caller, request: &Fields<'_>) -> Answer {
-        let (session, operation) = self.operation(caller, request)?;
+        let (session, operation) = self.asked_about(caller, request).await?;
         let state = operation.settled(self.engine.config.poll()).await;
         let version = Version::of(session.protocol);
         let wants_progress = request.flag(2);
@@ -60,7 +58,7 @@ impl Hs2 {
     }
 
     pub(super) async fn result_schema(&self, caller: &Caller, request: &Fields<'_>) -> Answer {
-        let (_, operation) = self.operation(caller, request)?;
+        let (_, operation) = self.asked_about(caller, request).await?;
         let columns = match operation.settled(self.engine.config.poll()).await {
             State::Finished(columns) => columns,
             State::Failed(failure) => return Err(failure),
@@ -75,7 +73,7 @@ impl Hs2 {
     }
 
     pub(super) async fn fetch(&self, caller: &Caller, request: &Fields<'_>) -> Answer {
-        let (session, operation) = self.operation(caller, request)?;
+        let (session, operation) = self.asked_about(caller, request).await?;
         let orientation = orientation(request.number(2).unwrap_or_default())?;
         let wanted = request.number(3).unwrap_or_default();
         let usual = i64::from(self.engine.config.fetch_rows);

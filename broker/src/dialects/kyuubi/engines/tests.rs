@@ -11,7 +11,7 @@ fn driver(name: &str) -> String {
     Uuid::from_u128(name[1..].parse().unwrap()).to_string()
 }
 
-fn record(id: u128, owner: &str, on: &str, dialect: Dialect) -> SessionRecord {
+pub(in super::super) fn record(id: u128, owner: &str, on: &str, dialect: Dialect) -> SessionRecord {
     SessionRecord {
         format: FORMAT,
         id: SessionId::new(Uuid::from_u128(id)),

@@ -3,6 +3,9 @@
 use super::{Opening, quoted, set_catalog};
 use crate::dialects::sql::failure::Failure;
 
+/// The key under which a client asks for a statement's plan instead of its run.
+pub(super) const PLAN_ONLY: &str = "kyuubi.operation.plan.only.mode";
+
 /// A statement to run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
@@ -17,8 +20,11 @@ pub(crate) struct Asked {
 /// The statement to run for one that came with settings of its own.
 ///
 /// # Errors
-/// Another language than SQL, or a key that a session must not have.
+/// Another language than SQL, a plan that is not to be run, or a key that a session must not have.
 pub(crate) fn statement(text: &str, overlay: &[(String, String)]) -> Result<Asked, Failure> {
+    if let Some(mode) = planned_by(text) {
+        runs(mode)?;
+    }
     let mut asked = Asked {
         text: text.to_owned(),
         ..Asked::default()
@@ -28,6 +34,7 @@ pub(crate) fn statement(text: &str, overlay: &[(String, String)]) -> Result<Aske
     for (key, value) in overlay {
         match key.as_str() {
             "kyuubi.operation.language" if !value.eq_ignore_ascii_case("SQL") => return Err(language(value)),
+            PLAN_ONLY => runs(value)?,
             "kyuubi.operation.set.current.catalog" => *statement = set_catalog(value),
             "kyuubi.operation.get.current.catalog" => "SELECT current_catalog()".clone_into(statement),
             "kyuubi.operation.set.current.database" => *statement = format!("USE {}", quoted(value)),
@@ -50,6 +57,31 @@ pub(super) fn language(value: &str) -> Failure {
     Failure::unsupported(format!(
         "statements in {value} are not run over this protocol; Livy's API takes Python and Scala"
     ))
+}
+
+/// The mode that a `SET` asks for, which Spark would take for a key of no meaning.
+fn planned_by(text: &str) -> Option<&str> {
+    let text = text.trim_start();
+    let (word, rest) = text.split_at_checked(3)?;
+    let (key, mode) = rest.split_once('=')?;
+    let is_set = word.eq_ignore_ascii_case("set") && rest.starts_with(char::is_whitespace);
+    let mode = mode.trim().trim_end_matches(';');
+    (is_set && key.trim().eq_ignore_ascii_case(PLAN_ONLY)).then_some(mode)
+}
+
+/// Nothing, if statements are to be run in this mode.
+///
+/// # Errors
+/// Only their plan is wanted: who asks for that must not have them run.
+pub(super) fn runs(mode: &str) -> Result<(), Failure> {
+    let mode = mode.trim();
+    if mode.is_empty() || mode.eq_ignore_ascii_case("NONE") {
+        return Ok(());
+    }
+    Err(Failure::unsupported(format!(
+        "{PLAN_ONLY} '{mode:.100}' is not there: statements are run, not only planned; run EXPLAIN and the statement, \
+         or set NONE"
+    )))
 }
 
 #[cfg(test)]
@@ -83,6 +115,38 @@ mod tests {
             assert_eq!(asked, plain);
         }
         assert!(statement("x", &overlay("kyuubi.operation.language", "PYTHON")).is_err());
+    }
+
+    #[test]
+    fn a_statement_whose_plan_alone_is_wanted_is_not_run() {
+        let read = |mode: &str| {
+            statement(
+                "insert into t values (1)",
+                &[(PLAN_ONLY.to_owned(), mode.to_owned())],
+            )
+        };
+        for mode in ["NONE", "none", " None ", ""] {
+            assert_eq!(read(mode).unwrap().notes, Vec::<String>::new(), "{mode}");
+        }
+        for mode in ["parse", "ANALYZE", "Optimize", "physical", "no such mode"] {
+            let failure = read(mode).unwrap_err();
+            assert_eq!(failure.sql_state, "0A000", "{mode}");
+            assert!(
+                failure.text.contains("EXPLAIN") && failure.text.contains(mode),
+                "{failure}"
+            );
+            let set = format!(" Set  {PLAN_ONLY} = {mode};");
+            assert_eq!(statement(&set, &[]).unwrap_err(), failure);
+        }
+        for text in [
+            "set kyuubi.operation.plan.only.mode=none",
+            "set a=b",
+            "settle x=y",
+            "é",
+            "set",
+        ] {
+            assert!(statement(text, &[]).is_ok(), "{text}");
+        }
     }
 
     #[test]

@@ -51,6 +51,8 @@ fn keys_that_a_session_must_not_have_are_refused_by_name() {
         ("set:hiveconf:spark.plugins", "spark.plugins may not"),
         ("spark.driver.extraJavaOptions", "may not"),
         ("kyuubi.engine.type", "SPARK_SQL"),
+        ("kyuubi.operation.plan.only.mode", "EXPLAIN"),
+        ("set:hiveconf:kyuubi.operation.plan.only.mode", "EXPLAIN"),
         ("kyuubi.engine.share.level", "CONNECTION, USER, GROUP or SERVER"),
         ("kyuubi.session.idle.timeout", "PT30M"),
     ];
@@ -58,6 +60,8 @@ fn keys_that_a_session_must_not_have_are_refused_by_name() {
         let failure = read(&[(key, "odd")]).unwrap_err();
         assert!(failure.text.contains(text), "{key}: {failure}");
     }
+    let unplanned = read(&[("kyuubi.operation.plan.only.mode", "none")]).unwrap();
+    assert!(unplanned.notes.is_empty());
     let long = "x".repeat(MAX_BYTES);
     assert!(read(&[("k", &long)]).is_err());
 }
