@@ -2,6 +2,7 @@
 
 mod columns;
 mod functions;
+mod nested;
 mod pattern;
 mod places;
 mod read;
@@ -108,7 +109,7 @@ pub(super) async fn answer(session: &Session, question: Question) -> Result<Reco
             let catalog = catalog_of(session, catalog).await?;
             let found = schemas(session, &catalog, &Pattern::new(schema.as_deref())).await?;
             let rows = found.into_iter();
-            rows.map(|schema| vec![Cell::Text(schema), Cell::text(&catalog)])
+            rows.map(|schema| vec![Cell::Text(schema.name()), Cell::text(&catalog)])
                 .collect()
         }
         Question::Tables {

@@ -43,13 +43,14 @@ fn columns_of(
 ) -> Vec<(String, Vec<Cell>)> {
     let (names, comments, kinds) = (texts(batch, 0), texts(batch, 1), texts(batch, 2));
     let nullable = flags(batch, 3);
+    let schema = table.schema();
     let mut rows = Vec::with_capacity(batch.num_rows());
     for row in 0..batch.num_rows() {
         *position += 1;
         let name = names.get(row).cloned().flatten().unwrap_or_default();
         let column = shape::Column {
             catalog,
-            schema: table.schema.as_deref().unwrap_or_default(),
+            schema: &schema,
             table: &table.name,
             name: &name,
             comment: comments.get(row).and_then(Option::as_deref).unwrap_or_default(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow_array::RecordBatch;
 
+use super::nested::Schema;
 use super::places::schemas;
 use super::read::{first_parts, texts};
 use super::shape::Cell;
@@ -18,10 +19,10 @@ pub(super) async fn functions(session: &Session, wanted: &Wanted) -> Result<Rows
     let mut rows = Vec::new();
     let mut seen = BTreeSet::new();
     for schema in schemas(session, &wanted.catalog, &wanted.schema).await? {
-        if schema == GLOBAL_TEMP {
+        if schema == Schema::plain(GLOBAL_TEMP) {
             continue;
         }
-        let place = format!("{}.{}", quoted(&wanted.catalog), quoted(&schema));
+        let place = format!("{}.{}", quoted(&wanted.catalog), schema.quoted());
         let batches = session.whole(&plan::catalog(&Ask::Functions(&place))).await?;
         for batch in &batches {
             let listed = functions_of(batch).into_iter();

@@ -24,6 +24,44 @@ impl Pattern {
         let name: Vec<char> = name.to_lowercase().chars().collect();
         self.0.iter().any(|parts| fits(parts, &name))
     }
+
+    /// True if the name of something within `outer` could fit.
+    pub(super) fn may_match_within(&self, outer: &str) -> bool {
+        let begins = format!("{}.", outer.to_lowercase());
+        let goes_on = |parts: &Vec<Part>| {
+            let reached = reached(parts, &begins);
+            // At least one more character follows.
+            reached[..parts.len()].contains(&true)
+        };
+        self.0.iter().any(goes_on)
+    }
+}
+
+/// The places in a pattern to which it can have got after these characters.
+fn reached(parts: &[Part], name: &str) -> Vec<bool> {
+    let mut at = vec![false; parts.len() + 1];
+    at[0] = true;
+    pass_any(parts, &mut at);
+    for c in name.chars() {
+        let mut next = vec![false; parts.len() + 1];
+        for (place, part) in parts.iter().enumerate().filter(|(place, _)| at[*place]) {
+            match part {
+                Part::Any => next[place] = true,
+                Part::One => next[place + 1] = true,
+                Part::Is(wanted) => next[place + 1] |= *wanted == c,
+            }
+        }
+        pass_any(parts, &mut next);
+        at = next;
+    }
+    at
+}
+
+/// An `Any` may stand for nothing.
+fn pass_any(parts: &[Part], at: &mut [bool]) {
+    for (place, part) in parts.iter().enumerate() {
+        at[place + 1] |= at[place] && *part == Part::Any;
+    }
 }
 
 fn parts(text: &str) -> Vec<Part> {
@@ -94,6 +132,26 @@ mod tests {
                 expected,
                 "{pattern:?} {name}"
             );
+        }
+    }
+
+    #[test]
+    fn a_pattern_tells_whether_something_within_could_fit() {
+        let cases = [
+            ("%", "a", true),
+            ("a%", "A", true),
+            ("a%", "b", false),
+            ("a", "a", false),
+            ("a.", "a", false),
+            ("a.b", "a", true),
+            ("x|a.b.c", "a.b", true),
+            ("%c", "a.b", true),
+            ("___", "a", true),
+            ("__", "a", false),
+        ];
+        for (pattern, outer, expected) in cases {
+            let pattern = Pattern::new(Some(pattern));
+            assert_eq!(pattern.may_match_within(outer), expected, "{pattern:?} {outer}");
         }
     }
 

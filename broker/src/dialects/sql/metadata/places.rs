@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::nested::{Schema, with_nested};
 use super::pattern::Pattern;
-use super::read::{texts, unquoted};
+use super::read::texts;
 use super::shape::Cell;
 use super::{GLOBAL_TEMP, Rows, SPARK_CATALOG};
 use crate::dialects::sql::failure::Failure;
@@ -39,21 +40,34 @@ pub(super) async fn catalog_of(session: &Session, named: Option<String>) -> Resu
     Ok(names.next().unwrap_or_else(|| SPARK_CATALOG.to_owned()))
 }
 
-/// The databases of a catalog.
+/// The databases of a catalog, and the namespaces within them where it can have some.
 pub(super) async fn schemas(
     session: &Session,
     catalog: &str,
     pattern: &Pattern,
-) -> Result<Vec<String>, Failure> {
-    let statement = format!("SHOW NAMESPACES IN {}", quoted(catalog));
+) -> Result<Vec<Schema>, Failure> {
+    let catalog_name = quoted(catalog);
+    let mut found = namespaces(session, &catalog_name).await?;
+    if catalog == SPARK_CATALOG {
+        // Nothing is within its databases.
+        found.push(Schema::plain(GLOBAL_TEMP));
+    } else {
+        let within = |outer: String| {
+            let place = format!("{catalog_name}.{outer}");
+            async move { namespaces(session, &place).await }
+        };
+        found = with_nested(found, pattern, within).await?;
+    }
+    found.retain(|schema| pattern.is_match(&schema.name()));
+    Ok(found)
+}
+
+/// What is directly within a place.
+async fn namespaces(session: &Session, place: &str) -> Result<Vec<Schema>, Failure> {
+    let statement = format!("SHOW NAMESPACES IN {place}");
     let batches = session.whole(&plan::sql(&statement)).await?;
     let names = batches.iter().flat_map(|batch| texts(batch, 0)).flatten();
-    let mut found: Vec<String> = names.map(|name| unquoted(&name)).collect();
-    if catalog == SPARK_CATALOG {
-        found.push(GLOBAL_TEMP.to_owned());
-    }
-    found.retain(|name| pattern.is_match(name));
-    Ok(found)
+    Ok(names.map(|name| Schema::read(&name)).collect())
 }
 
 #[cfg(test)]

@@ -36,21 +36,3 @@ pub(super) fn first_parts(batch: &RecordBatch, column: usize) -> Vec<Option<Stri
         })
         .collect()
 }
-
-/// A name that Spark shows in backquotes where it needs them.
-pub(super) fn unquoted(name: &str) -> String {
-    let inner = name.strip_prefix('`').and_then(|name| name.strip_suffix('`'));
-    inner.map_or_else(|| name.to_owned(), |inner| inner.replace("``", "`"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_lose_the_quotes_that_spark_shows() {
-        for (shown, name) in [("a", "a"), ("`a-b`", "a-b"), ("`a``b`", "a`b")] {
-            assert_eq!(unquoted(shown), name);
-        }
-    }
-}

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow_array::RecordBatch;
 
+use super::nested::Schema;
 use super::places::schemas;
 use super::read::{first_parts, flags, texts};
 use super::shape::Cell;
@@ -16,7 +17,7 @@ use crate::dialects::sql::session::Session;
 /// A table or view.
 pub(super) struct Table {
     /// `None` for a view of the session.
-    pub(super) schema: Option<String>,
+    schema: Option<Schema>,
     pub(super) name: String,
     description: String,
     is_view: bool,
@@ -28,15 +29,16 @@ impl Table {
         if self.is_view { "VIEW" } else { "TABLE" }
     }
 
-    fn schema_cell(&self) -> Cell {
-        Cell::text(self.schema.as_deref().unwrap_or_default())
+    /// The name of its database; empty for a view of the session.
+    pub(super) fn schema(&self) -> String {
+        self.schema.as_ref().map(Schema::name).unwrap_or_default()
     }
 
     /// Its row in [`super::shape::TABLES`].
     pub(super) fn row(self, catalog: &str) -> Vec<Cell> {
         let mut row = vec![
             Cell::text(catalog),
-            self.schema_cell(),
+            Cell::Text(self.schema()),
             Cell::text(&self.name),
             Cell::text(self.kind()),
             Cell::text(&self.description),
@@ -47,12 +49,19 @@ impl Table {
 
     /// Its name in a statement.
     pub(super) fn quoted(&self, catalog: &str) -> String {
-        match self.schema.as_deref() {
+        match &self.schema {
             None => quoted(&self.name),
-            Some(GLOBAL_TEMP) => format!("{GLOBAL_TEMP}.{}", quoted(&self.name)),
-            Some(schema) => format!("{}.{}.{}", quoted(catalog), quoted(schema), quoted(&self.name)),
+            Some(schema) => format!("{}.{}", place_of(catalog, schema), quoted(&self.name)),
         }
     }
+}
+
+/// A database in a statement.
+fn place_of(catalog: &str, schema: &Schema) -> String {
+    if *schema == Schema::plain(GLOBAL_TEMP) {
+        return GLOBAL_TEMP.to_owned();
+    }
+    format!("{}.{}", quoted(catalog), schema.quoted())
 }
 
 /// Types that a client asks for, in Hive's words too.
@@ -71,10 +80,7 @@ pub(super) async fn tables(session: &Session, wanted: &Wanted) -> Result<Vec<Tab
     let mut own: BTreeSet<String> = BTreeSet::new();
     let mut failed = None;
     for schema in schemas(session, &wanted.catalog, &wanted.schema).await? {
-        let place = match schema.as_str() {
-            GLOBAL_TEMP => GLOBAL_TEMP.to_owned(),
-            schema => format!("{}.{}", quoted(&wanted.catalog), quoted(schema)),
-        };
+        let place = place_of(&wanted.catalog, &schema);
         let batches = match session.whole(&plan::catalog(&Ask::Tables(&place))).await {
             Ok(batches) => batches,
             Err(failure) if failure.is_passing => return Err(failure),
@@ -102,7 +108,7 @@ pub(super) async fn tables(session: &Session, wanted: &Wanted) -> Result<Vec<Tab
 }
 
 /// What a listing of a database has.
-fn tables_of(batch: &RecordBatch, schema: &str) -> Vec<Table> {
+fn tables_of(batch: &RecordBatch, schema: &Schema) -> Vec<Table> {
     let (names, descriptions, kinds) = (texts(batch, 0), texts(batch, 3), texts(batch, 4));
     let (spaces, temporary) = (first_parts(batch, 2), flags(batch, 5));
     let named = names.into_iter().enumerate();
@@ -113,7 +119,7 @@ fn tables_of(batch: &RecordBatch, schema: &str) -> Vec<Table> {
             let is_own = is_temporary && spaces.get(row).cloned().flatten().is_none();
             let kind = kinds.get(row).cloned().flatten().unwrap_or_default();
             Table {
-                schema: (!is_own).then(|| schema.to_owned()),
+                schema: (!is_own).then(|| schema.clone()),
                 name,
                 description: descriptions.get(row).cloned().flatten().unwrap_or_default(),
                 is_view: is_temporary || matches!(kind.as_str(), "VIEW" | "TEMPORARY" | "MATERIALIZED_VIEW"),
