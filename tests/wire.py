@@ -72,6 +72,13 @@ class Wire:
         (status,) = self.stub.GetStatus(asked).operation_statuses
         return status.state == pb.GetStatusResponse.OperationStatus.OPERATION_STATE_RUNNING
 
+    def any_running(self):
+        """Whether the session's driver says that it works on anything."""
+        asked = pb.GetStatusRequest(**self.who)
+        asked.operation_status.SetInParent()
+        running = pb.GetStatusResponse.OperationStatus.OPERATION_STATE_RUNNING
+        return any(status.state == running for status in self.stub.GetStatus(asked).operation_statuses)
+
     def end(self):
         """Ends the session."""
         return self.stub.ReleaseSession(pb.ReleaseSessionRequest(**self.who))

@@ -1,6 +1,7 @@
 """What lives in a driver and cannot be made again from its record: named when it is used after a loss, and only then."""
 
 import pytest
+from berth_up import wait_until
 from pyspark.errors import PySparkException
 from pyspark.sql.datasource import DataSource, DataSourceReader
 from pyspark.storagelevel import StorageLevel
@@ -50,6 +51,8 @@ def lost(up, spark, user, tmp_path):
     handles["query"] = (spark.readStream.format("rate").load().writeStream.format("parquet")
                         .option("checkpointLocation", str(tmp_path / "checkpoint")).start(str(tmp_path / "sink")))
     assert handles["query"].isActive
+    # Spark does not go on from a checkpoint whose first batch was cut off.
+    wait_until(lambda: (tmp_path / "checkpoint" / "commits" / "0").exists(), 60, "the query has no first batch")
     handles["paths"] = tmp_path
     up.wait_warm()
     up.kill_driver(user)

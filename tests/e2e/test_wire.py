@@ -9,6 +9,7 @@ import grpc
 import pytest
 from berth_up import wait_until
 from pyspark.sql.connect.proto import base_pb2 as pb
+from pyspark.sql.functions import udf
 from wire import ENDLESS, Wire, error_of
 
 
@@ -81,12 +82,19 @@ def test_details_and_progress_of_operations(wire, shared):
     def progress(stages, inflight_tasks, operation_id, done_=None, **_rest):
         done.append(sum(stage.num_completed_tasks for stage in stages))
 
+    @udf("long")
+    def slowly(n):
+        import time
+        time.sleep(0.25)
+        return n
+
+    # Spark reports every two seconds.
     shared.registerProgressHandler(progress)
     try:
-        shared.range(0, 20_000_000, 1, 40).selectExpr("sum(hash(id))").collect()
+        shared.range(0, 40, 1, 40).select(slowly("id")).collect()
     finally:
         shared.removeProgressHandler(progress)
-    assert done == sorted(done)
+    assert done == sorted(done) and done[-1] > 0
 
 
 def test_after_a_kill_status_details_and_interrupts_are_still_answered(up, spark, user):

@@ -125,6 +125,7 @@ def test_i2_artifacts_arrive_although_the_driver_dies_under_the_upload(up, spark
     done = []
     sending = threading.Thread(target=lambda: done.append(spark.addArtifacts(str(big), file=True)))
     sending.start()
+    wait_until(lambda: is_uploading(up, user, "big.txt"), 60, "the upload is over before it was seen")
     up.kill_driver(user)
     sending.join(timeout=180)
     assert done, "the upload did not end"
@@ -137,21 +138,31 @@ def test_i2_artifacts_arrive_although_the_driver_dies_under_the_upload(up, spark
     assert spark.range(1).select(size()).first()[0] == 48 << 20
 
 
+def is_uploading(up, user, name):
+    rows = up.ask("explain", up.session(owner=user)["id"])
+    return any(name in row["what"] and row["outcome"] == "unknown" for row in rows)
+
+
 def test_five_queries_at_once_all_finish(up, spark, user):
-    """connect#71"""
+    """connect#71: they are running when their driver is killed"""
     up.wait_warm()
+    wire = Wire(up.endpoints["connect"], user, spark.session_id)
     sums = {}
 
     def run(n):
-        sums[n] = spark.sql(f"select sum(id % 1000) as s from range({40 + n}000000)").first().s
+        sums[n] = spark.sql(f"select sum(id % 1000) as s from range({40 + n}0000000)").first().s
 
     threads = [threading.Thread(target=run, args=(n,)) for n in range(5)]
     for thread in threads:
         thread.start()
+    wait_until(wire.any_running, 60, "no query runs")
+    before = up.session(owner=user)["epoch"]
     up.kill_driver(user)
     for thread in threads:
         thread.join(timeout=240)
-    assert sums == {n: (40 + n) * 1000 * 499500 for n in range(5)}
+    assert sums == {n: (40 + n) * 10_000 * 499500 for n in range(5)}
+    assert up.session(owner=user)["epoch"] == before + 1
+    wire.close()
 
 
 def test_i1_a_driver_that_hangs_is_replaced(up, spark, user):
