@@ -4,6 +4,7 @@ mod access;
 mod batches;
 mod conventions;
 mod expiry;
+mod fake_store;
 mod fakes;
 mod idempotency;
 mod limits;
@@ -21,7 +22,8 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use fakes::{FakeBackend, FakeStore};
+use fake_store::FakeStore;
+use fakes::FakeBackend;
 use places::FakePlaces;
 
 struct House {
