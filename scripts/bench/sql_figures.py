@@ -20,7 +20,7 @@ MIXED = """select id, cast(id % 1000 as int) as i, id * 0.5D as d, cast(id as de
  concat('name-', id % 10000) as s, date_add(date'2020-01-01', cast(id % 3650 as int)) as day,
  timestamp_seconds(id) as t, cast(id % 97 as string) as k, repeat('x', cast(id % 20 as int)) as pad
  from range(0, {rows}, 1, 16)"""
-MANY_ROWS = 50_000_000
+MANY_ROWS = 5 * ROWS
 LONG = f"select id, concat('name-', id % 10000) as s from range(0, {MANY_ROWS}, 1, 16)"
 CONNECTIONS = 2000
 
@@ -40,19 +40,23 @@ def sql(directory):
     try:
         settled(up, 1)
         ours = figures(client, up.endpoints["hs2"], lambda: settled(up, 1))
-        peaks = [(ROWS, peak_kib(up.process.pid))]
+        show(ours, theirs)
+        peaks = {ROWS: peak_kib(up.process.pid)}
         *_, count = client.figures("rows", f"jdbc:hive2://{up.endpoints['hs2']}/default", 10_000, LONG)
         assert count == MANY_ROWS
-        peaks.append((MANY_ROWS, peak_kib(up.process.pid)))
+        peaks[MANY_ROWS] = peak_kib(up.process.pid)
     finally:
         up.stop()
-    print("\n## JDBC, beside Spark's Thrift server\n\n| what | Berth | Thrift server | ratio |\n|---|---|---|---|")
-    for label, mine, other in zip(LABELS, ours, theirs):
-        print(f"| {label} | {mine:,.1f} | {other:,.1f} | {mine / other:.2f} |")
     print("\n| result, through JDBC | most memory of broker and agent until then, MiB |\n|---|---|")
-    for rows, kib in peaks:
+    for rows, kib in peaks.items():
         print(f"| {rows:,} rows | {kib / 1024:.0f} |", flush=True)
     many_connections(directory, client)
+
+
+def show(ours, theirs):
+    print("\n## JDBC, beside Spark's Thrift server\n\n| what | Berth | Thrift server | ratio |\n|---|---|---|---|")
+    for label, mine, other in zip(LABELS, ours, theirs):
+        print(f"| {label} | {mine:,.1f} | {other:,.1f} | {mine / other:.2f} |", flush=True)
 
 
 class Client:
