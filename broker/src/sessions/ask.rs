@@ -16,6 +16,8 @@ use crate::fleet::Agent;
 
 /// A pause before an agent is asked again.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long a place that is just being looked for is waited for, by calls that clients wait for.
+const LOOKING: Duration = Duration::from_secs(1);
 /// An agent answers within this time beyond the wait that it was asked for, or within the patience of who asks where
 /// that is shorter.
 pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -76,7 +78,7 @@ impl Sessions {
     pub(super) async fn await_place(&self, session: SessionId) {
         if self.served(session).is_none() {
             let turn = self.turn(session);
-            drop(tokio::time::timeout(ANSWER_DEADLINE, turn.lock()).await);
+            drop(tokio::time::timeout(LOOKING, turn.lock()).await);
         }
     }
 
