@@ -23,10 +23,12 @@ JAVA_CALLS = ("c\n", "i\n", "S\n", "f\ns\n")
 # Clients of databases and queues with sockets of their own, or that write files without Python.
 UNSEEN_CLIENTS = (
     "psycopg2", "psycopg_binary", "psycopg_c", "psycopg", "confluent_kafka", "MySQLdb", "pyodbc", "cx_Oracle", "pymssql",
-    "duckdb", "adbc_driver_manager", "deltalake", "pycurl", "zmq",
+    "duckdb", "deltalake", "pycurl",
 )
 # Between the code that wants something and the call that does it.
 PASSING = ("socket", "subprocess", "os", "shutil", "tempfile", "contextlib", "io", "pathlib", "selectors", "berth_driver")
+# What these ask of the JVM is Spark's work, whose writes are seen there; or this program's own.
+TOLD = {"pyspark", "berth_driver", "delta", "graphframes", "sedona", "sparknlp", "synapse", "mleap", "pydeequ"}
 # Between Py4J and the code that wants something of it.
 WRAPPING = {"py4j", *getattr(sys, "stdlib_module_names", ("collections", "contextlib", "functools"))}
 
@@ -116,7 +118,7 @@ def asked_by_code():
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if name != __name__ and name.split(".")[0] not in WRAPPING:
-            return not name.startswith(("pyspark.", "berth_driver."))
+            return name.split(".")[0] not in TOLD
         frame = frame.f_back
     return True
 

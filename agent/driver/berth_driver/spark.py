@@ -110,10 +110,12 @@ class Commands:
 
     def mark(self):
         """Begins to look from here."""
-        self.first, self.first_job = self.counter(), self.scheduler.numTotalJobs()
+        self.first, self.first_job = self.counter() if self.counter else 0, self.scheduler.numTotalJobs()
 
     def since_mark(self):
         """Effects since the mark, as `spark:Name`."""
+        if self.counter is None:
+            return {"spark:unknown (this Spark does not tell how much ran)"}
         ran, jobs_ran = self.counter() - self.first, self.scheduler.numTotalJobs() - self.first_job
         self.bus.waitUntilEmpty(5000)
         effects, found = set(), 0
@@ -148,10 +150,14 @@ class Commands:
 
 
 def execution_counter(context):
-    """A function that gives Spark's own count of the executions that have begun, which is private."""
-    owner = java_class(context, "org.apache.spark.sql.execution.SQLExecution$")
-    counter = owner.getDeclaredField("_nextExecutionId")
-    counter.setAccessible(True)
+    """A function that gives Spark's own count of the executions that have begun, which is private; None without it."""
+    try:
+        owner = java_class(context, "org.apache.spark.sql.execution.SQLExecution$")
+        counter = owner.getDeclaredField("_nextExecutionId")
+        counter.setAccessible(True)
+        counter.get(None)
+    except Exception:
+        return None
     return lambda: counter.get(None)
 
 
