@@ -1,6 +1,7 @@
 //! One execution that a client asked for, while this broker runs it or keeps its result.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use berth_core::connect::Standing;
 use berth_core::ids::{Epoch, SessionId};
@@ -10,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::Target;
 use super::outbox::Outbox;
 use super::registry::Key;
+
+/// For how long a client may pause in a result before its session counts as idle.
+const LONG: Duration = Duration::from_secs(15 * 60);
 
 /// An operation. Shared by its task, the calls about it and the registry.
 #[derive(Debug)]
@@ -88,10 +92,12 @@ impl Operation {
     }
 
     /// True while a move of its session would cut it off. What carries the events of queries has no end of its own,
-    /// and goes on at the next driver.
+    /// and goes on at the next driver; a client that has not read for long may never read on.
     pub(crate) fn needs_driver(&self) -> bool {
         match self.standing {
-            Standing::Works | Standing::Waits | Standing::ClosesEvents => !self.outbox.is_finished(),
+            Standing::Works | Standing::Waits | Standing::ClosesEvents => {
+                !self.outbox.is_finished() && !self.outbox.stands_for(LONG)
+            }
             Standing::OpensEvents => false,
         }
     }

@@ -69,6 +69,8 @@ struct State {
     generation: u64,
     /// Since when nobody reads.
     detached_at: Option<Instant>,
+    /// When something was last taken, or came while nothing was there to take.
+    moved_at: Instant,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,7 @@ impl Outbox {
             released: false,
             generation: 0,
             detached_at: Some(Instant::now()),
+            moved_at: Instant::now(),
         };
         Arc::new(Self {
             limits,
@@ -133,6 +136,9 @@ impl Outbox {
         }
         if state.unsent_bytes > 0 && state.unsent_bytes + message.len() > self.limits.unsent_bytes {
             return Ok(false);
+        }
+        if state.unsent_bytes == 0 {
+            state.moved_at = Instant::now();
         }
         state.unsent_bytes += message.len();
         state.last = position;
@@ -193,6 +199,12 @@ impl Outbox {
     /// For how long nobody has read; `None` while somebody does.
     pub(crate) fn detached_for(&self) -> Option<Duration> {
         self.lock().detached_at.map(|at| at.elapsed())
+    }
+
+    /// True if there has been something to take for so long, and nobody has taken it.
+    pub(crate) fn stands_for(&self, patience: Duration) -> bool {
+        let state = self.lock();
+        state.unsent_bytes > 0 && state.moved_at.elapsed() >= patience
     }
 
     /// What is kept only for a client that lost the end of what was sent; `None` while there is more to do.
@@ -260,6 +272,7 @@ impl Outbox {
 impl State {
     fn mark_sent(&mut self, bytes: usize, keep_bytes: usize) {
         self.unsent += 1;
+        self.moved_at = Instant::now();
         self.unsent_bytes = self.unsent_bytes.saturating_sub(bytes);
         self.sent_bytes += bytes;
         while self.sent_bytes > keep_bytes && self.front + 1 < self.unsent {

@@ -115,3 +115,19 @@ async fn progress_shares_the_position_before_it() {
     let mut reader = outbox.attach(0, "").unwrap();
     assert_eq!(text(&mut reader).await, "p0");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_takes_stands() {
+    let (outbox, minute) = (Outbox::new(LIMITS), Duration::from_secs(60));
+    tokio::time::sleep(minute).await;
+    assert!(!outbox.stands_for(minute), "there is nothing to take");
+    outbox.push(1, message("a")).await.unwrap();
+    outbox.push(2, message("b")).await.unwrap();
+    assert!(!outbox.stands_for(minute));
+    tokio::time::sleep(minute).await;
+    outbox.push(3, message("c")).await.unwrap();
+    assert!(outbox.stands_for(minute));
+    let mut reader = outbox.attach(0, "").unwrap();
+    text(&mut reader).await;
+    assert!(!outbox.stands_for(minute));
+}
