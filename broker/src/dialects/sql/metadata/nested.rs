@@ -6,6 +6,8 @@ use crate::dialects::sql::opening::quoted;
 
 /// Namespaces that are looked into for one question: each costs a call of the driver, most have nothing within.
 const MAX_LOOKUPS: usize = 200;
+/// So many that have nothing within, and none that has: then the catalog is taken for one without any. Most are.
+const MAX_EMPTY: usize = 20;
 /// How deep is looked.
 const MAX_DEPTH: usize = 8;
 /// Namespaces that one question finds.
@@ -68,10 +70,14 @@ where
     F: Future<Output = Result<Vec<Schema>, Failure>>,
 {
     let (mut next, mut lookups) = (0, 0);
+    let outermost = found.len();
     while let Some(outer) = found.get(next).cloned() {
         next += 1;
         if outer.0.len() >= MAX_DEPTH || !pattern.may_match_within(&outer.name()) {
             continue;
+        }
+        if lookups == MAX_EMPTY && found.len() == outermost {
+            break;
         }
         if lookups == MAX_LOOKUPS || found.len() > MAX_FOUND {
             tracing::info!(found = found.len(), "not every namespace is looked into");
@@ -141,6 +147,18 @@ mod tests {
         let of_a = ["a", "b", "a.x", "a.y"].map(str::to_owned).to_vec();
         assert_eq!(below("a.y", tree).await, (of_a, 1));
         assert_eq!(below("b", tree).await.1, 0, "nothing within can have this name");
+    }
+
+    #[tokio::test]
+    async fn i8_a_flat_catalog_is_not_asked_for_each_of_its_namespaces() {
+        let asked = Cell::new(0);
+        let list = |_| {
+            asked.set(asked.get() + 1);
+            std::future::ready(Ok(Vec::new()))
+        };
+        let flat: Vec<_> = (0..300).map(|n| Schema::plain(&format!("n{n}"))).collect();
+        let found = with_nested(flat.clone(), &Pattern::new(None), list).await;
+        assert_eq!((found.unwrap(), asked.get()), (flat, MAX_EMPTY));
     }
 
     #[tokio::test]
