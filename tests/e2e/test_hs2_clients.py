@@ -162,4 +162,4 @@ def test_beeline_is_interrupted_and_quits(up, user, tmp_path):
     opened = calls(up, "OpenSession")
     beeline.interrupted(JARS, url, user, tmp_path / "said")
     assert calls(up, "OpenSession") > opened
-    assert not [session for session in up.ask("sessions") if session["owner"] == user]
+    wait_until(lambda: not [session for session in up.ask("sessions") if session["owner"] == user], 30, "its session stays")
