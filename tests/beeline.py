@@ -35,6 +35,8 @@ def interrupted(class_path, url, user, said):
         wait_until(lambda: "Query was cancelled" in said.read_text(), 60, "it is not interrupted")
         print("!tables\nselect 40 + 2 as after;\n!quit", file=client.stdin, flush=True)
         assert client.wait(timeout=120) == 0
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {said.read_text()[-3000:]}") from error
     finally:
         client.kill()
     text = said.read_text()
