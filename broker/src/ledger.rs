@@ -130,7 +130,7 @@ impl Ledger {
             if !intent.alias.is_empty() {
                 self.explain_conflict(session, revision, &intent.alias).await?;
             }
-            self.forget(session);
+            self.forget_tail(session);
         }
         Err(Refusal::Unavailable {
             reason: "too many changes of the session at once; try again".to_owned(),

@@ -13,8 +13,8 @@ use crate::dialects::connect::backend::Refusal;
 /// Sessions of which it is remembered where to look; beyond, their lineages are read whole again.
 const MAX_KNOWN: usize = 100_000;
 
-/// By session: the place before which every entry has its outcome. An outcome stands, new entries come after the last
-/// one, and the last one always stays: so this holds for ever, whichever broker writes.
+/// By session of code: the place before which every entry has its outcome. An outcome stands, what code sessions record
+/// is never compacted, and each place is taken once: so this holds for ever, whichever broker writes.
 #[derive(Debug, Default)]
 pub(super) struct Settled(Mutex<BTreeMap<SessionId, u64>>);
 
@@ -45,7 +45,7 @@ impl Settled {
 }
 
 impl Ledger {
-    /// The entries of a session that have no outcome, in order.
+    /// The entries of a session of code that have no outcome, in order.
     ///
     /// # Errors
     /// `Unavailable`.

@@ -47,7 +47,7 @@ impl Ledger {
             });
             self.store.txn(txn).await.map_err(unavailable)?;
         }
-        self.forget(session);
+        self.forget_tail(session);
         metrics::counter!("berth_lineage_entries_removed_total").increment(gone.len() as u64);
         tracing::debug!(session.id = %session, entries = entries.len(), removed = gone.len(), "lineage compacted");
         Ok(gone.len())
@@ -112,9 +112,14 @@ impl Ledger {
         tail.added += 1;
     }
 
+    /// Forgets where a lineage ends; the store is asked again.
+    pub(super) fn forget_tail(&self, session: SessionId) {
+        self.known_tails().remove(&session);
+    }
+
     /// Forgets what is known of a session; the store is asked again.
     pub fn forget(&self, session: SessionId) {
-        self.known_tails().remove(&session);
+        self.forget_tail(session);
         self.settled.forget(session);
     }
 }

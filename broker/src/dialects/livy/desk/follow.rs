@@ -12,6 +12,7 @@ use super::Desk;
 use super::run::now;
 use crate::dialects::livy::backend::{DriverFault, Seat};
 use crate::dialects::livy::listed::Listed;
+use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::statement::{End, Statement};
 
 /// How long one question for a statement's end stays open at the agent.
@@ -174,7 +175,7 @@ impl Desk {
     }
 }
 
-fn warn<T>(seat: Seat, written: Result<T, crate::dialects::livy::refusal::Refusal>) {
+fn warn<T>(seat: Seat, written: Result<T, Refusal>) {
     if let Err(error) = written {
         tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %error, "what became of a statement is not written down");
     }
