@@ -5,6 +5,8 @@ import signal
 import time
 
 from berth_up import wait_until
+from pyspark.sql.connect.client import DefaultChannelBuilder
+from pyspark.sql.connect.session import SparkSession
 
 LEASE_SECONDS = 3
 
@@ -86,8 +88,16 @@ def test_a_drained_node_is_emptied(cluster, spark, user):
         cluster.ask("drain", node.name, "--undo")
 
 
-def test_a_drained_node_waits_for_a_client_that_pauses(cluster, spark, user):
-    """connect#79: no byte passes while the client is at its first row, and the query is not begun again elsewhere"""
+def test_a_drained_node_waits_for_a_client_that_pauses(cluster, user):
+    """connect#79: no byte passes while the client is at its first row, and the query is not begun again elsewhere
+
+    Its messages are small and the client's window is as narrow as gRPC makes it: it grows with the speed that it sees
+    otherwise, and may have taken all of the result before the pause.
+    """
+    cluster.wait_warm()
+    narrow = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]
+    spark = SparkSession.builder.channelBuilder(DefaultChannelBuilder(f"{cluster.url}/;user_id={user}", narrow)).create()
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 100)
     session = cluster.session(user)
     node = cluster.node(session["node"])
     rows = spark.range(0, 20_000, 1, 4).selectExpr("id", "repeat('x', 8192) as pad").toLocalIterator()
@@ -102,6 +112,7 @@ def test_a_drained_node_waits_for_a_client_that_pauses(cluster, spark, user):
         wait_until(lambda: cluster.session(user)["node"] == goal, 60, "the session stays on the drained node")
     finally:
         cluster.ask("drain", node.name, "--undo")
+        spark.stop()
 
 
 def test_a_drained_node_waits_for_a_streaming_query(cluster, spark, user, tmp_path):
