@@ -65,19 +65,17 @@ class Wire:
         request.operation.get.keys.append(key)
         return self.stub.Config(request, **call).pairs[0].value
 
-    def running(self, operation):
-        """Whether the session's driver says that it works on an operation."""
+    def states(self, *operations):
+        """How these operations of the session stand, or all that are known with none: names by id."""
         asked = pb.GetStatusRequest(**self.who)
-        asked.operation_status.operation_ids.append(operation)
-        (status,) = self.stub.GetStatus(asked).operation_statuses
-        return status.state == pb.GetStatusResponse.OperationStatus.OPERATION_STATE_RUNNING
-
-    def any_running(self):
-        """Whether the session's driver says that it works on anything."""
-        asked = pb.GetStatusRequest(**self.who)
+        asked.operation_status.operation_ids.extend(operations)
         asked.operation_status.SetInParent()
-        running = pb.GetStatusResponse.OperationStatus.OPERATION_STATE_RUNNING
-        return any(status.state == running for status in self.stub.GetStatus(asked).operation_statuses)
+        name = pb.GetStatusResponse.OperationStatus.OperationState.Name
+        told = self.stub.GetStatus(asked).operation_statuses
+        return {status.operation_id: name(status.state).removeprefix("OPERATION_STATE_") for status in told}
+
+    def running(self, operation):
+        return self.states(operation) == {operation: "RUNNING"}
 
     def end(self):
         """Ends the session."""

@@ -6,6 +6,7 @@
 mod catalog;
 mod command;
 mod relation;
+pub mod status;
 
 use crate::lineage::Class;
 use crate::sql;

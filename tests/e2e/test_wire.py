@@ -100,6 +100,8 @@ def test_details_and_progress_of_operations(wire, shared):
 def test_after_a_kill_status_details_and_interrupts_are_still_answered(up, spark, user):
     """connect#36, connect#38, connect#39: of an epoch that is over, without an error that is none of the client's"""
     wire = Wire(up.endpoints["connect"], user, spark.session_id)
+    kept = wire.plan("select 1")
+    list(wire.execute(kept))
     _, error_id = failing(wire)
     view = "select 1 as n"
     spark.sql(view).createOrReplaceTempView("v")
@@ -109,6 +111,9 @@ def test_after_a_kill_status_details_and_interrupts_are_still_answered(up, spark
     assert list(wire.stub.Interrupt(unknown).interrupted_ids) == []
     assert details(wire, error_id) in ([], ["DIVIDE_BY_ZERO"])
     assert wire.stub.GetStatus(pb.GetStatusRequest(**wire.who)).session_id == spark.session_id
+    assert wire.states()[kept.operation_id] == "SUCCEEDED"
+    stranger = str(uuid.uuid4())
+    assert wire.states(kept.operation_id, stranger) == {kept.operation_id: "SUCCEEDED", stranger: "UNKNOWN"}
     # Neither of them has made an empty session in place of the old one.
     assert spark.table("v").collect() == [(1,)]
     wire.close()

@@ -11,7 +11,7 @@
 //! | `execute`, `reattach`, `release` | the three calls about operations |
 //! | `execution`, `recourse`, `attempt`, `delivery`, `recorded` | the task of an operation and its rules |
 //! | `outbox`, `operation`, `registry`, `stream` | what an operation has for its client |
-//! | `unary`, `interrupt`, `artifacts`, `clone` | all other calls |
+//! | `unary`, `interrupt`, `status`, `artifacts`, `clone` | all other calls |
 //! | `rebuild` | makes a session's state again on a new driver |
 //! | `inside` | the same sessions, for other dialects of the broker |
 //! | `backend` | what this dialect asks of the rest of the broker |
@@ -41,6 +41,7 @@ mod rewrite;
 mod rpc;
 mod service;
 mod session;
+mod status;
 mod stream;
 mod unary;
 mod upstream;

@@ -196,6 +196,11 @@ impl Outbox {
         self.lock().end.is_some()
     }
 
+    /// How it ended, if it did.
+    pub(crate) fn end(&self) -> Option<Result<(), Status>> {
+        self.lock().end.clone()
+    }
+
     /// For how long nobody has read; `None` while somebody does.
     pub(crate) fn detached_for(&self) -> Option<Duration> {
         self.lock().detached_at.map(|at| at.elapsed())

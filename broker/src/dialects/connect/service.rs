@@ -19,7 +19,9 @@ use tracing::Instrument as _;
 use super::codec::{MAX_MESSAGE_BYTES, RawCodec};
 use super::rpc::{Rpc, SERVICE};
 use super::stream::AnswerStream;
-use super::{Connect, Identity, artifacts, clone, errors, execute, interrupt, reattach, release, unary};
+use super::{
+    Connect, Identity, artifacts, clone, errors, execute, interrupt, reattach, release, status, unary,
+};
 
 /// The routes of the service, to be merged with others on one port.
 ///
@@ -132,9 +134,8 @@ async fn dispatch(
         Rpc::ReleaseExecute => release::release_execute(connect, call).await?,
         Rpc::ReleaseSession => release::release_session(connect, call).await?,
         Rpc::CloneSession => clone::clone(connect, call).await?,
-        Rpc::ArtifactStatus | Rpc::FetchErrorDetails | Rpc::GetStatus => {
-            unary::question(connect, call).await?
-        }
+        Rpc::GetStatus => status::get_status(connect, call).await?,
+        Rpc::ArtifactStatus | Rpc::FetchErrorDetails => unary::forward(connect, &call).await?,
     };
     Ok(stream::once(std::future::ready(Ok(one))).boxed())
 }

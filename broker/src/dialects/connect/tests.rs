@@ -4,5 +4,6 @@ mod client;
 mod fakes;
 mod loss;
 mod replicas;
+mod status;
 mod stub;
 mod surface;

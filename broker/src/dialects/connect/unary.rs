@@ -12,7 +12,6 @@ use super::backend::Route;
 use super::backend::{Ended, Intent};
 use super::codec::Message;
 use super::recorded::pack;
-use super::rpc::Rpc;
 use super::session::{Call, once};
 use super::{Connect, errors, rewrite, upstream};
 
@@ -110,13 +109,4 @@ fn intent(call: &Call, classified: Classified, kind: &'static str) -> Intent {
         blobs: Vec::new(),
         fingerprint: super::execute::fingerprint(&call.message),
     }
-}
-
-/// GetStatus, FetchErrorDetails, ArtifactStatus: questions about what is there.
-pub(crate) async fn question(connect: &Arc<Connect>, call: Call) -> Result<Message, Status> {
-    if call.rpc == Rpc::GetStatus && connect.record_of(&call).await?.is_none() {
-        let shown = call.client_session.to_string();
-        return Err(errors::invalid_handle(errors::Handle::SessionNotFound, &shown));
-    }
-    forward(connect, &call).await
 }

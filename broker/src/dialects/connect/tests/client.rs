@@ -80,6 +80,11 @@ pub(super) async fn all(mut stream: Streaming<Bytes>) -> (Got, Result<(), Status
     }
 }
 
+/// The id of an operation.
+pub(super) fn op(number: u128) -> String {
+    Uuid::from_u128(number).to_string()
+}
+
 /// A range: a plan that only reads.
 pub(super) fn read() -> Vec<u8> {
     let mut relation = Vec::new();

@@ -6,24 +6,12 @@ use berth_core::lineage::Outcome;
 use berth_core::record::Cause;
 use berth_core::wire;
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use super::super::errors::error_class;
 use super::super::rpc::{Rpc, answer};
-use super::client::{Client, all, events, read, replica, view, write};
+use super::client::{Client, all, events, op, read, replica, view, write};
 use super::fakes::FakeBackend;
-use super::stub::{Step, StubDriver, done, rows};
-
-fn op(number: u128) -> String {
-    Uuid::from_u128(number).to_string()
-}
-
-fn dies_after(batches: &[&'static str]) -> Vec<Step> {
-    let mut steps = rows(batches);
-    steps.truncate(batches.len() + 1);
-    steps.push(Step::Die);
-    steps
-}
+use super::stub::{Step, StubDriver, dies_after, done, rows};
 
 #[tokio::test]
 async fn a_read_cut_in_the_middle_goes_on_without_loss_or_repeat() {

@@ -4,17 +4,12 @@ use std::sync::Arc;
 
 use berth_core::wire;
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use super::super::errors::error_class;
 use super::super::rpc::{Rpc, answer};
-use super::client::{all, read, replica, view, write};
+use super::client::{all, op, read, replica, view, write};
 use super::fakes::FakeBackend;
 use super::stub::{Step, StubDriver, done, rows};
-
-fn op(number: u128) -> String {
-    Uuid::from_u128(number).to_string()
-}
 
 #[tokio::test]
 async fn a_read_goes_on_at_another_replica_where_the_client_left_it() {

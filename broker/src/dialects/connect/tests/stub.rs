@@ -41,6 +41,14 @@ pub(super) fn rows(batches: &[&'static str]) -> Vec<Step> {
     steps
 }
 
+/// A result that is cut off behind its batches.
+pub(super) fn dies_after(batches: &[&'static str]) -> Vec<Step> {
+    let mut steps = rows(batches);
+    steps.truncate(batches.len() + 1);
+    steps.push(Step::Die);
+    steps
+}
+
 /// The script of a command that succeeds.
 pub(super) fn done() -> Vec<Step> {
     vec![Step::Send(answer::RESULT_COMPLETE, "")]
@@ -149,8 +157,28 @@ impl StubDriver {
         match rpc {
             Rpc::ExecutePlan => self.execute(&session, &server_id, &request),
             Rpc::ReattachExecute => self.reattach(&session, &server_id, &request),
+            Rpc::GetStatus => Ok(self.status(&session, &server_id, &request)),
             _ => Ok(stream::once(std::future::ready(Ok(answer_with_ids(rpc, &session, &server_id)))).boxed()),
         }
+    }
+
+    /// All that it was ever given goes on, as far as it is concerned.
+    fn status(&self, session: &str, server_id: &str, request: &Bytes) -> Answers {
+        let mut message = answer_with_ids(Rpc::GetStatus, session, server_id).body.to_vec();
+        let known = self.lock().operations.clone();
+        let asked = wire::all_bytes(request, 5).unwrap().concat();
+        let mut ids: Vec<_> = wire::all_bytes(&asked, 1).unwrap();
+        if ids.is_empty() {
+            ids.extend(known.iter().map(String::as_bytes));
+        }
+        for id in ids {
+            let is_known = known.iter().any(|known| known.as_bytes() == id);
+            let mut status = Vec::new();
+            wire::append_bytes(&mut status, 1, id);
+            wire::append_varint(&mut status, 2, if is_known { 2 } else { 1 });
+            wire::append_bytes(&mut message, 3, &status);
+        }
+        stream::once(std::future::ready(Ok(Bytes::from(message).into()))).boxed()
     }
 
     fn session(&self, rpc: Rpc, session: &str, request: &Bytes) -> Result<String, Status> {

@@ -7,17 +7,12 @@ use berth_core::lineage::{Class, Outcome};
 use berth_core::wire;
 use tokio::sync::Semaphore;
 use tonic::Code;
-use uuid::Uuid;
 
 use super::super::errors::error_class;
 use super::super::rpc::{Rpc, answer};
-use super::client::{all, events, read, replica, view, write};
+use super::client::{all, events, op, read, replica, view, write};
 use super::fakes::FakeBackend;
 use super::stub::{Step, StubDriver, done, rows};
-
-fn op(number: u128) -> String {
-    Uuid::from_u128(number).to_string()
-}
 
 /// connect#4
 #[tokio::test]
