@@ -89,6 +89,8 @@ pub struct ProfileConfig {
     /// Sessions that a driver of the pool is made to go through before it is ready. With each the next becomes
     /// quicker, as the JVM compiles what runs often, and the start takes some 2 s of a processor more.
     pub warm_up_sessions: u32,
+    /// Seconds after which a driver that is not ready is ended and counts as failed; at least 1.
+    pub start_seconds: u64,
     /// Which sessions may be on one driver.
     pub share: Share,
     /// Sessions that may share a driver, where any may; at least 1.
@@ -111,6 +113,7 @@ impl Default for ProfileConfig {
             memory_bytes: 1536 << 20,
             warm: 1,
             warm_up_sessions: 3,
+            start_seconds: 180,
             share: Share::Session,
             sessions_per_driver: 32,
             confs: BTreeMap::new(),

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::pool::Rest;
 use super::{Drivers, MAX_LOST};
+use crate::config::ProfileConfig;
 use crate::driver::probe::answers;
 use crate::driver::{Driver, Phase};
 use crate::process::Process;
@@ -17,8 +18,8 @@ use crate::process::Process;
 const POLL: Duration = Duration::from_millis(100);
 /// How often a driver's health is looked at.
 const HEALTH: Duration = Duration::from_secs(1);
-/// A driver that has not started by then will not.
-const START_DEADLINE: Duration = Duration::from_secs(180);
+/// Why a driver is ended that takes too long to start.
+const LATE: &str = "it was not ready within the start-seconds of its profile";
 /// How often a driver's JVM is spoken to, and how long its answer may take.
 const PROBE: Duration = Duration::from_secs(2);
 /// A host beats every two seconds; one that is silent for so long cannot keep its fence.
@@ -103,12 +104,22 @@ impl Drivers {
 
     async fn check(&self, driver: &Driver) {
         let age = Duration::from_millis(unix_millis().saturating_sub(driver.started_at));
-        if driver.ready().is_none() && age > START_DEADLINE {
-            driver.end("it did not start in time").await;
+        if driver.ready().is_none() && age > self.start_limit(driver) {
+            driver.end(LATE).await;
         }
         if driver.silence() > SILENCE {
             driver.end("its host is silent").await;
         }
+    }
+
+    /// A driver that was adopted may be of a profile that is not there any more.
+    fn start_limit(&self, driver: &Driver) -> Duration {
+        let profile = self.config.profiles.get(&driver.profile);
+        let seconds = profile.map_or_else(
+            || ProfileConfig::default().start_seconds,
+            |profile| profile.start_seconds,
+        );
+        Duration::from_secs(seconds.max(1))
     }
 
     /// Makes sure that nothing of the driver is left, and only then says that it has ended.
@@ -118,7 +129,7 @@ impl Drivers {
         let reason = driver
             .ending()
             .map_or(how, |why| format!("the agent ended the driver: {why}"));
-        let failed = !was_ready && driver.ending().is_none();
+        let failed = !was_ready && driver.ending().is_none_or(|why| why == LATE);
         {
             let mut table = self.lock();
             table.reservations.release(driver.id);
