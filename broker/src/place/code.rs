@@ -196,12 +196,19 @@ fn allowance(statement: &Statement) -> Duration {
 
 /// What differs from the first time, for a person.
 fn difference(statement: &Statement, ended: Option<&api::Statement>) -> Option<String> {
-    let failed_before = statement
-        .end
-        .as_ref()
-        .is_some_and(|end| end.output["status"] == "error");
-    let failed = failure(ended).filter(|_| !failed_before || ended.is_none())?;
-    Some(format!("failed when it was run again: {failed}"))
+    let before = statement.end.as_ref();
+    let failed_before = before.is_some_and(|end| end.output["status"] == "error");
+    if let Some(failed) = failure(ended) {
+        let is_new = !failed_before || ended.is_none();
+        return is_new.then(|| format!("failed when it was run again: {failed}"));
+    }
+    let again = ended.and_then(End::of);
+    let is_other = before
+        .zip(again)
+        .is_some_and(|(before, again)| before.output != again.output);
+    // Nobody is shown the output of anything else.
+    (statement.intent.task.is_statement() && is_other)
+        .then(|| "run again, with another output than the first time".to_owned())
 }
 
 /// Why a statement of a recovery did not end well.
@@ -237,7 +244,58 @@ fn told(snapshot: &Snapshot, restored: Result<(), String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use berth_core::ids::Epoch;
+
     use super::*;
+    use crate::dialects::livy::kind::Kind;
+    use crate::dialects::livy::statement::Intent;
+    use crate::dialects::livy::task::Task;
+
+    fn reported(state: State, output: &str) -> api::Statement {
+        api::Statement {
+            state: state.into(),
+            output_json: format!(r#"{{"text/plain": "{output}"}}"#),
+            error_name: "E".to_owned(),
+            error_value: "no".to_owned(),
+            ..api::Statement::default()
+        }
+    }
+
+    fn statement(task: Task, first: &api::Statement) -> Statement {
+        Statement {
+            id: 0,
+            number: 0,
+            epoch: Epoch::INITIAL,
+            intent: Intent {
+                kind: Kind::Pyspark,
+                code: "uuid.uuid4()".to_owned(),
+                task,
+                rows: None,
+            },
+            waits: false,
+            end: End::of(first),
+        }
+    }
+
+    #[test]
+    fn what_differs_the_second_time_is_told() {
+        let (one, two) = (reported(State::Ok, "1"), reported(State::Ok, "2"));
+        let failed = reported(State::Error, "");
+        let first = statement(Task::Statement, &one);
+        assert_eq!(difference(&first, Some(&one)), None);
+        assert_eq!(
+            difference(&first, Some(&two)).as_deref(),
+            Some("run again, with another output than the first time")
+        );
+        assert_eq!(
+            difference(&first, Some(&failed)).as_deref(),
+            Some("failed when it was run again: E: no")
+        );
+        assert!(difference(&first, None).unwrap().contains("much longer"));
+        assert_eq!(difference(&statement(Task::Job, &one), Some(&two)), None);
+        let error = statement(Task::Statement, &failed);
+        assert_eq!(difference(&error, Some(&failed)), None);
+    }
 
     #[test]
     fn a_history_names_what_is_restored_and_what_is_not() {
