@@ -43,11 +43,13 @@ test: deps ## Everything, on real Spark and etcd. Needs root, for network namesp
 	cargo build --locked
 	$(BERTH_PYTHON) -m pytest agent/driver/tests tests/e2e tests/cluster
 
-interop: build ## Clients of other versions and languages: PySpark 3.5 and 4.0, Go, Rust, Livy's for Java, JDBC of Hive and Kyuubi.
+interop: build ## Other versions and languages: PySpark 3.5 and 4.0, Go, Rust, Livy's for Java, JDBC of Hive and Kyuubi; etcd 3.6.
 	@CACHE=$(CACHE) scripts/deps.sh interop
 	cargo build --locked --manifest-path tests/interop/rust/Cargo.toml
 	cd tests/interop/go && PATH=$(CACHE)/venv-go/bin:$$PATH CGO_ENABLED=0 GOTOOLCHAIN=local go build -o $(CACHE)/interop-go .
-	BERTH_CLIENTS=$(CACHE) $(BERTH_PYTHON) -m pytest tests/interop
+	cd tests/interop/etcd && PATH=$(CACHE)/venv-go/bin:$$PATH CGO_ENABLED=0 GOTOOLCHAIN=local go build -o $(CACHE)/interop-etcd .
+	BERTH_ETCD=$(CACHE)/interop-etcd cargo test --locked -p berth-store --test it etcd
+	BERTH_ETCD=$(CACHE)/interop-etcd BERTH_CLIENTS=$(CACHE) $(BERTH_PYTHON) -m pytest tests/interop tests/cluster/test_brokers.py
 
 bench: deps ## Figures: what Berth adds to a call, and how soon a session is back. On an idle machine, 25 minutes. PARTS="stub real cold node livy sql".
 	cargo build --locked --profile perf -p berth -p berth-loadtest

