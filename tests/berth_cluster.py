@@ -96,6 +96,15 @@ class Node:
     def mend(self):
         ip("link", "set", self.wire, "up")
 
+    def cut_from_etcd(self):
+        """All but etcd is still there, brokers and the metastore too."""
+        for door in self.etcd:
+            door.passes.clear()
+
+    def mend_etcd(self):
+        for door in self.etcd:
+            door.passes.set()
+
     def pids(self):
         """Everything that runs in the namespace: the agent and its drivers."""
         found = subprocess.run(["ip", "netns", "pids", self.space], capture_output=True, text=True, check=True)
@@ -123,7 +132,7 @@ class Cluster:
         self.metastore = Metastore(directory).start()
         self.brokers = [self.process(f"broker-{n}", "broker", BROKER_CONFIG).start() for n in range(brokers)]
         self.nodes = [Node(self, n) for n in range(nodes)]
-        self.relays = [self.relay(node) for node in self.nodes]
+        self.relays = [relay for node in self.nodes for relay in self.relay(node)]
         for node in self.nodes:
             node.agent.start()
         for process in [*self.brokers, *(node.agent for node in self.nodes)]:
@@ -134,8 +143,10 @@ class Cluster:
 
     def relay(self, node):
         """etcd and the metastore listen on the host's loopback; each node gets them at its gateway, on the same ports."""
-        ports = [int(endpoint.rsplit(":", 1)[1]) for endpoint in self.etcd.endpoints] + [self.metastore.port]
-        return [Door(lambda port=port: [("127.0.0.1", port)], (gateway_of(node.host), port)) for port in ports]
+        def door(port):
+            return Door(lambda: [("127.0.0.1", port)], (gateway_of(node.host), port))
+        node.etcd = [door(int(endpoint.rsplit(":", 1)[1])) for endpoint in self.etcd.endpoints]
+        return [*node.etcd, door(self.metastore.port)]
 
     def process(self, name, role, template, namespace=None, host="127.0.0.1"):
         gateway = "127.0.0.1" if namespace is None else gateway_of(host)
@@ -193,6 +204,5 @@ class Cluster:
         self.etcd.end()
         self.metastore.end()
         for relay in self.relays:
-            for door in relay:
-                door.close()
+            relay.close()
 

@@ -27,6 +27,9 @@ def second_catalog(directory):
 def up(tmp_path_factory, local_jobs):
     sets = (f"agent.profiles.together.confs={second_catalog(tmp_path_factory.mktemp('second') / 'derby')}",
             "agent.unresponsive-seconds=10", "agent.profiles.together.share=tenant", "agent.profiles.together.warm=0",
+            "agent.profiles.roomy.warm=0", "agent.profiles.roomy.heap=3g", "agent.profiles.roomy.memory-bytes=4294967296",
+            "agent.profiles.impatient.warm=0", "agent.profiles.impatient.start-seconds=20",
+            "agent.profiles.impatient.class-data-sharing=false",
             "agent.profiles.shown.warm=0", 'agent.profiles.shown.confs={"spark.ui.enabled" = "true"}',
             f"broker.livy.local-dirs=[{json.dumps(str(local_jobs))}]")
     # The blank is meant: a data directory may have one, and its path goes into options of JVMs.

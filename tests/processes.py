@@ -86,7 +86,7 @@ class Etcd:
         for n in range(members):
             peer, client = f"http://{host}:{ports[2 * n]}", self.endpoints[n]
             command = [
-                "etcd", "--name", f"m{n}", "--data-dir", str(self.directories[n]),
+                os.environ.get("BERTH_ETCD", "etcd"), "--name", f"m{n}", "--data-dir", str(self.directories[n]),
                 "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
                 "--listen-client-urls", client, "--advertise-client-urls", client,
                 "--initial-cluster", ",".join(peers), "--initial-cluster-state", "new",
@@ -147,10 +147,15 @@ class Metastore:
 
 
 class Door:
-    """One address in front of several brokers: each connection goes to the first that accepts it."""
+    """One address in front of several brokers: each connection goes to the first that accepts it.
+
+    While `passes` is not set no byte goes either way, and nobody is told, as on a wire that is cut.
+    """
 
     def __init__(self, targets, address=("127.0.0.1", 0)):
         self.targets = targets
+        self.passes = threading.Event()
+        self.passes.set()
         self.listener = socket.create_server(address)
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -174,16 +179,17 @@ class Door:
         else:
             client.close()
             return
-        threading.Thread(target=pump, args=(client, server), daemon=True).start()
-        pump(server, client)
+        threading.Thread(target=pump, args=(client, server, self.passes), daemon=True).start()
+        pump(server, client, self.passes)
 
     def close(self):
         self.listener.close()
 
 
-def pump(source, sink):
+def pump(source, sink, passes):
     try:
         while data := source.recv(1 << 16):
+            passes.wait()
             sink.sendall(data)
     except OSError:
         pass

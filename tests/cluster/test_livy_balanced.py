@@ -62,6 +62,18 @@ class Curl(Timed):
         return json.loads(text) if status != "503" else {"state": "unavailable"}
 
 
+@pytest.mark.parametrize("broker", [0, 1])
+def test_i2_a_session_that_was_starting_when_a_broker_died_is_usable(cluster, balancer, broker):
+    """livy#112: it wants a driver of its own, which takes seconds to start"""
+    livy = Timed(balancer.address, driverMemory="700m")
+    assert livy.state() == "starting"
+    cluster.brokers[broker].kill()
+    livy.wait_idle()
+    assert livy.run("20 + 22") == "42"
+    assert livy.slowest < PROMISED
+    livy.close()
+
+
 @pytest.mark.parametrize("client, broker", [(Timed, 0), (Timed, 1), (Curl, 1)])
 def test_i2_a_broker_is_killed_between_post_and_get(cluster, balancer, client, broker):
     """livy#113, #115, #118: whichever broker took the statement, its id is good at the other"""

@@ -9,6 +9,7 @@ import urllib.request
 import pytest
 from berth_up import wait_until
 from held_file import held_file
+from livy_batch import marked
 from livy_client import Caller, LivySession
 
 
@@ -152,6 +153,19 @@ def test_a_session_whose_file_is_not_there_is_dead(up, local_jobs):
     session.close()
 
 
+def test_a_session_whose_driver_never_gets_ready_is_dead(up, held):
+    """livy#45: its file never comes, to the first driver nor to the second, and nothing of them stays"""
+    def drivers():
+        return {row["id"] for row in up.ask("drivers") if row["profile"] == "impatient"}
+    session = LivySession(up.endpoints["livy"], files=[held.url], conf={"spark.berth.profile": "impatient"})
+    assert held.asked.wait(120), "no driver starts"
+    (first,) = drivers()
+    wait_until(lambda: session.state() == "dead", 120, "the session is not dead")
+    assert "start-seconds" in Caller(up)("GET", f"/sessions/{session.id}/log?size=-1")[2]["log"][-1]
+    wait_until(lambda: not drivers() and not marked(first), 10, "its processes live on")
+    session.close()
+
+
 def test_i2_a_statement_is_taken_while_there_is_no_driver(up, held, tmp_path):
     """livy#113: the session's next driver has to start; statements are durable meanwhile, run in order, and once"""
     target = tmp_path / "written"
@@ -186,13 +200,15 @@ def test_a_recovery_is_told(up, livy, tmp_path):
     target = tmp_path / "written"
     livy.run("x = 1")
     livy.run(f"open({str(target)!r}, 'w').close()")
+    livy.run("import uuid\nuuid.uuid4()")
     up.wait_warm()
     up.kill_driver(dialect="livy", client_id=str(livy.id))
     assert livy.run("x + 1") == "2"
     _, _, told = call("GET", f"/sessions/{livy.id}/recovery")
     assert told["recoveries"] == 1
-    (lost,) = told["events"][-1]["lost"]
-    assert lost.startswith("statement 1: not run again, since it had outside effects")
+    written, lost = told["events"][-1]["lost"]
+    assert written.startswith("statement 1: not run again, since it had outside effects")
+    assert lost == "statement 2: run again, with another output than the first time"
     livy.run("import os\nfor n in range(120):\n    os.write(2, b'line %d\\n' % n)")
     page = lambda query="": call("GET", f"/sessions/{livy.id}/log{query}")[2]  # noqa: E731
     everything, tail = page("?size=-1"), page()

@@ -8,49 +8,24 @@ from berth_up import wait_until
 from gate import Gate
 from pyspark.errors import PySparkException
 from pyspark.sql.functions import udf
+from slow_write import Writing, copies, is_running, slow_rows
 from wire import Wire, error_of
-
-
-def slow_rows(spark):
-    @udf("long")
-    def slowly(n):
-        import time
-        time.sleep(0.05)
-        return n
-    return spark.range(0, 400, 1, 1).select(slowly("id").alias("n"))
-
-
-def copies(spark, table):
-    return spark.table(table).count() // 400
 
 
 @pytest.mark.parametrize("kind", ["append", "ctas"])
 def test_i3_a_write_that_was_running_is_told_to_be_unknown_and_not_run_again(up, spark, user, kind):
     """connect#67"""
     spark.sql("drop table if exists w")
-    # Made here: PySpark looks for a function's session in the thread, and else takes the process's last one.
     rows = slow_rows(spark)
     rows.createOrReplaceTempView("slow")
     if kind == "append":
         spark.sql("create table w (n bigint) using parquet")
-    told = []
-
-    def write():
-        try:
-            if kind == "append":
-                rows.write.mode("append").saveAsTable("w")
-            else:
-                spark.sql("create table w using parquet as select * from slow")
-        except PySparkException as error:
-            told.append(str(error))
-
-    writing = threading.Thread(target=write)
-    writing.start()
-    wait_until(lambda: is_running(up, user), 60, "the write is not recorded")
+        writing = Writing(lambda: rows.write.mode("append").saveAsTable("w"))
+    else:
+        writing = Writing(lambda: spark.sql("create table w using parquet as select * from slow"))
+    wait_until(lambda: is_running(up.ask, user), 60, "the write is not recorded")
     up.kill_driver(user)
-    writing.join(timeout=120)
-    assert told, "the client was not told"
-    assert "outcome" in told[0].lower() and "unknown" in told[0].lower()
+    assert writing.is_told_unknown()
     # The session goes on, and whatever is there is there at most once.
     assert spark.range(3).count() == 3
     if spark.catalog.tableExists("w"):
@@ -67,7 +42,7 @@ def test_i3_a_client_that_sends_its_write_again_does_not_write_again(up, spark, 
     request = wire.plan("")
     request.plan.command.sql_command.sql = "insert into w select id from range(0, 40000000, 1, 4) where id < 400"
     stream = wire.execute(request)
-    wait_until(lambda: is_running(up, user), 60, "the write is not recorded")
+    wait_until(lambda: is_running(up.ask, user), 60, "the write is not recorded")
     stream.cancel()
     if killed:
         up.kill_driver(user)
@@ -81,12 +56,6 @@ def test_i3_a_client_that_sends_its_write_again_does_not_write_again(up, spark, 
     assert copies(spark, "w") in ((0, 1) if killed else (1,))
     spark.sql("drop table w")
     wire.close()
-
-
-def is_running(up, user):
-    (session,) = [row for row in up.ask("sessions") if row["owner"] == user]
-    rows = up.ask("explain", session["id"])
-    return any(row["kind"] == "write" and row["outcome"] == "unknown" for row in rows)
 
 
 def test_i3_a_result_without_order_is_an_error_and_never_mixed_rows(up, spark, user, tmp_path):
