@@ -33,15 +33,23 @@ def doubling_jar(directory: Path):
     return jar(directory, "Doubling", DOUBLING)
 
 
-def jar(directory: Path, name, source):
-    """A jar with one class of this name."""
+def spark_jars():
+    """The class path of PySpark's own jars."""
     import pyspark
 
+    return os.pathsep.join(map(str, (Path(pyspark.__file__).parent / "jars").glob("*.jar")))
+
+
+def compile_java(classes: Path, *sources: Path):
+    """Compiles against Spark, with the compiler that every Java 17 brings, also one without `javac`."""
+    compiler = ["java", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-cp", spark_jars(), "-d", str(classes)]
+    subprocess.run([*compiler, *map(str, sources)], check=True, timeout=120)
+
+
+def jar(directory: Path, name, source):
+    """A jar with one class of this name."""
     (directory / f"{name}.java").write_text(source)
-    jars = os.pathsep.join(map(str, (Path(pyspark.__file__).parent / "jars").glob("*.jar")))
-    # The compiler that every Java 17 brings.
-    compiler = ["java", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-cp", jars, "-d", str(directory)]
-    subprocess.run([*compiler, str(directory / f"{name}.java")], check=True)
+    compile_java(directory, directory / f"{name}.java")
     made = directory / f"{name.lower()}.jar"
     with zipfile.ZipFile(made, "w") as archive:
         archive.write(directory / f"{name}.class", f"{name}.class")

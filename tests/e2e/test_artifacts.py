@@ -1,12 +1,10 @@
 """What clients upload: a jar with a function, archives, files and modules, before and after their driver is killed."""
 
-import subprocess
 import tarfile
 import zipfile
-from pathlib import Path
 
-import pyspark
 import pytest
+from applications import compile_java
 from pyspark.errors import PySparkException
 from pyspark.sql.functions import udf
 from pyspark.sql.types import LongType
@@ -24,13 +22,11 @@ public class Doubled implements org.apache.spark.sql.api.java.UDF1<Long, Long> {
 
 @pytest.fixture(scope="module")
 def jar(tmp_path_factory):
-    """A jar with a function, compiled by the compiler that every Java 17 brings."""
+    """A jar with a function."""
     directory = tmp_path_factory.mktemp("jar")
     source, classes, made = directory / "Doubled.java", directory / "classes", directory / "doubled.jar"
     source.write_text(DOUBLED)
-    (api,) = (Path(pyspark.__file__).parent / "jars").glob("spark-sql-api_*.jar")
-    compiler = ["java", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-cp", str(api), "-d", str(classes)]
-    subprocess.run([*compiler, str(source)], check=True)
+    compile_java(classes, source)
     with zipfile.ZipFile(made, "w") as archive:
         archive.write(classes / "berth/test/Doubled.class", "berth/test/Doubled.class")
     return made

@@ -1,10 +1,9 @@
 """Namespaces within others over HiveServer2's protocol. Cases: spec of HiveServer2's Thrift protocol."""
 
-import subprocess
 from pathlib import Path
 
-import pyspark
 import pytest
+from applications import compile_java
 from berth_up import Up
 from hive_probe import SUCCESS, Probe, ttypes
 
@@ -15,8 +14,7 @@ INNERMOST = "outer.mid-dle.in.ner"
 @pytest.fixture(scope="module")
 def probe(tmp_path_factory):
     classes = tmp_path_factory.mktemp("classes")
-    jars = Path(pyspark.__file__).parent / "jars"
-    subprocess.run(["javac", "-cp", f"{jars}/*", "-d", str(classes), str(CATALOG)], check=True, timeout=120)
+    compile_java(classes, CATALOG)
     confs = f'{{"spark.driver.extraClassPath" = "{classes}", "spark.sql.catalog.nested" = "NestedCatalog"}}'
     up = Up(tmp_path_factory.mktemp("nested"), "--warm", "0", "--set", f"agent.profiles.default.confs={confs}")
     made = Probe(up.endpoints["hs2"], user="ann")
