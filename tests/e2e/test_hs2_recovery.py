@@ -51,10 +51,18 @@ def test_i2_the_state_of_a_session_is_back(up, user, probe):
     probe.execute(f"drop database {user}")
 
 
-def test_i2_a_function_of_a_jar_is_back(up, user, probe, tmp_path):
+WITH_A_JAR = {
+    "added": ("add jar {}", "create temporary function doubled as 'Doubling'"),
+    "used": ("create temporary function doubled as 'Doubling' using jar '{}'",),
+}
+
+
+@pytest.mark.parametrize("form", WITH_A_JAR)
+def test_i2_a_function_of_a_jar_is_back(up, user, probe, tmp_path, form):
     """hs2#66: a class that only a jar of the session has, after its driver is killed"""
     jar = doubling_jar(tmp_path)
-    probe.run(f"create temporary function doubled as 'Doubling' using jar '{jar}'")
+    for statement in WITH_A_JAR[form]:
+        probe.run(statement.format(jar))
     assert probe.value("select doubled(21L)") == 42
     up.wait_warm()
     up.kill_driver(user)

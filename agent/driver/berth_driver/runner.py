@@ -74,6 +74,8 @@ class Runner:
         from pyspark.sql import SparkSession
 
         session = SparkSession(self.context)
+        # Before its first query, which would settle it: threads keep the class loader that knows the REPL's classes.
+        session.conf.set("spark.sql.artifact.isolation.alwaysApplyClassloader", "false")
         effects.watch_gateway()
         self.commands = spark.Commands(session)
         # Of all sessions of this driver.

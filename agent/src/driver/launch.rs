@@ -212,6 +212,11 @@ pub(crate) fn confs(
     let mut confs = node.confs.clone();
     confs.extend(profile.confs.clone());
     confs.extend(of_session.clone());
+    // What `ADD JAR` has added is found by `CREATE FUNCTION .. AS` then. Code over Livy has its own class loaders, and
+    // its session says otherwise.
+    confs
+        .entry("spark.sql.artifact.isolation.alwaysApplyClassloader".to_owned())
+        .or_insert_with(|| "true".to_owned());
     let options = confs
         .entry("spark.driver.extraJavaOptions".to_owned())
         .or_default();
@@ -317,6 +322,10 @@ mod tests {
         assert_eq!(confs[UI], "false");
         assert_eq!(confs["spark.driver.memory"], "2g");
         assert_eq!(confs["spark.x"], "y");
+        assert_eq!(
+            confs["spark.sql.artifact.isolation.alwaysApplyClassloader"],
+            "true"
+        );
         let options = &confs["spark.driver.extraJavaOptions"];
         assert!(
             options.starts_with("-XX:+ExitOnOutOfMemoryError -XX:+PerfDisableSharedMem"),
