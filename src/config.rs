@@ -19,7 +19,7 @@ use berth_runtime::tls::TlsFiles;
 use berth_store::etcd::EtcdConfig;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use check::Role;
+pub(crate) use check::{Role, split_address};
 pub(crate) use layers::{Key, Layers, assignment};
 pub(crate) use show::{as_json, as_toml};
 

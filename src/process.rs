@@ -34,6 +34,8 @@ enum Wish {
 /// The parts of a process.
 struct Process {
     shutdown: Shutdown,
+    /// What sends clients here.
+    signs: Tasks,
     doors: Tasks,
     /// How long calls and connections may go on after the first signal.
     patience: Duration,
@@ -77,6 +79,7 @@ impl Process {
     fn new() -> Self {
         let shutdown = Shutdown::new();
         Self {
+            signs: Tasks::new(shutdown.child()),
             doors: Tasks::new(shutdown.child()),
             shutdown,
             patience: PATIENCE,
@@ -108,6 +111,7 @@ impl Process {
             doors::serve_livy(clients.livy, &broker, &locks, doors);
             doors::serve_kyuubi(clients.kyuubi, &broker, &locks, doors);
             doors::serve_hs2((clients.hs2, clients.hs2_http), &broker, &locks, doors);
+            parts::publish(&config, &addresses, &self.signs)?;
             self.broker = Some(broker);
         }
         telemetry.recorder().keep_up(&self.doors);
@@ -122,14 +126,15 @@ impl Process {
         tls
     }
 
-    /// 1. stop accepting and let calls finish; 2. end the broker, which gives its record back; 3. end or leave the
-    ///    drivers. A second signal ends what still runs at once.
+    /// 1. send no more clients here; 2. stop accepting and let calls finish; 3. end the broker, which gives its record
+    ///    back; 4. end or leave the drivers. A second signal ends what still runs at once.
     async fn end(self, wish: Wish, mut signals: Signals) {
         let again = async {
             signals.next().await;
             self.shutdown.abort();
         };
         let orderly = async {
+            self.signs.stop(PATIENCE).await;
             self.doors.stop(self.patience).await;
             if let Some(broker) = &self.broker {
                 broker.stop(PATIENCE).await;

@@ -58,6 +58,13 @@ memory-bytes = 1258291200
 "spark.sql.catalogImplementation" = "hive"
 "spark.hadoop.hive.metastore.uris" = "thrift://{gateway}:{metastore}"
 "spark.sql.warehouse.dir" = "{warehouse}"
+[agent.profiles.together]
+share = "tenant"
+warm = 0
+master = "local[1]"
+heap = "768m"
+memory-bytes = 1258291200
+class-data-sharing = false
 """
 
 

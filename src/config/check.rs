@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use berth_broker::dialects::hs2::discovery::Transport;
 use clap::ValueEnum;
 
 use super::Config;
@@ -68,6 +69,47 @@ pub(super) fn faults(config: &Config, role: Role) -> Vec<String> {
     }
     if role != Role::Agent {
         faults.extend(exposed(config));
+        faults.extend(unfindable(config));
+    }
+    faults
+}
+
+/// The two parts of `host:port`.
+pub(crate) fn split_address(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    (!host.is_empty()).then_some((host, port))
+}
+
+/// What is listed in ZooKeeper must lead somewhere.
+fn unfindable(config: &Config) -> Vec<String> {
+    let zookeeper = &config.broker.hs2.zookeeper;
+    if zookeeper.servers.is_empty() {
+        return Vec::new();
+    }
+    let (name, listens) = match zookeeper.transport {
+        Transport::Binary => ("hs2", config.listen.hs2),
+        Transport::Http => ("hs2-http", config.listen.hs2_http),
+    };
+    let wrong = |text: &&String| split_address(text).is_none();
+    let mut faults = Vec::new();
+    if let Some(server) = zookeeper.servers.iter().find(wrong) {
+        faults.push(format!(
+            "broker.hs2.zookeeper.servers: '{server}' is not host:port"
+        ));
+    }
+    if let Some(address) = zookeeper.address.as_ref().filter(wrong) {
+        faults.push(format!(
+            "broker.hs2.zookeeper.address: '{address}' is not host:port"
+        ));
+    }
+    if zookeeper.address.is_none() && listens.ip().is_unspecified() {
+        faults.push(format!(
+            "broker.hs2.zookeeper.address: name where clients reach this broker, host:port; listen.{name} is {listens}"
+        ));
+    }
+    if zookeeper.namespace.trim_matches('/').is_empty() {
+        faults.push("broker.hs2.zookeeper.namespace: cannot be empty; leave it out for kyuubi".to_owned());
     }
     faults
 }

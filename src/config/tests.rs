@@ -97,6 +97,49 @@ fn i7_a_broker_that_others_reach_needs_authentication_and_tls() {
 }
 
 #[test]
+fn a_broker_in_zookeeper_says_where_it_is() {
+    let servers = "broker.hs2.zookeeper.servers=[\"zk:2181\"]";
+    let anywhere = ["listen.hs2=0.0.0.0:10009", "listen.insecure=true"];
+    let cases: [(&[&str], Option<&str>); 6] = [
+        (&[servers], None),
+        (
+            &["broker.hs2.zookeeper.servers=[\"zk\"]"],
+            Some("'zk' is not host:port"),
+        ),
+        (
+            &[servers, anywhere[0], anywhere[1]],
+            Some("listen.hs2 is 0.0.0.0:10009"),
+        ),
+        (
+            &[
+                servers,
+                anywhere[0],
+                anywhere[1],
+                "broker.hs2.zookeeper.address=b1:10009",
+            ],
+            None,
+        ),
+        (
+            &[servers, "broker.hs2.zookeeper.address=b1:0"],
+            Some("'b1:0' is not host:port"),
+        ),
+        (
+            &[servers, "broker.hs2.zookeeper.namespace=/"],
+            Some("cannot be empty"),
+        ),
+    ];
+    for (sets, expected) in cases {
+        let (_file, layers) = gather("", &[], sets);
+        let error = Config::load(&layers, Role::Up).err();
+        let error = error.map(|error| error.to_string()).unwrap_or_default();
+        match expected {
+            None => assert_eq!(error, "", "{sets:?}"),
+            Some(part) => assert!(error.contains(part), "{sets:?}: {error}"),
+        }
+    }
+}
+
+#[test]
 fn a_cluster_needs_etcd_and_certificates() {
     let (_file, layers) = gather("", &[], &["agent.lease-seconds=1", "broker.max-calls=0"]);
     let error = Config::load(&layers, Role::Agent).unwrap_err().to_string();

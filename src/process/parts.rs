@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use berth_agent::Agent;
 use berth_broker::app::Broker;
+use berth_broker::dialects::hs2::discovery::{self, Offer, Transport};
 use berth_runtime::certs;
-use berth_runtime::tasks::Shutdown;
+use berth_runtime::tasks::{Shutdown, Tasks};
 use berth_runtime::tls::{Clients, Tls, TlsFiles};
 use berth_store::blobs::{Blobs, S3Config};
 use berth_store::embedded::Embedded;
@@ -17,7 +18,7 @@ use berth_store::{StoreRef, Traced};
 use tokio::net::TcpListener;
 
 use super::doors::Addresses;
-use crate::config::{BlobsConfig, Config, Role};
+use crate::config::{BlobsConfig, Config, Role, split_address};
 
 /// How long to wait before etcd is asked again that did not answer.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -137,6 +138,32 @@ fn kyuubi_url(config: &Config, addresses: &Addresses) -> Option<String> {
     let named = config.broker.kyuubi.peer_address.clone();
     let address = named.or_else(|| bound.map(|address| address.to_string()));
     address.map(|address| format!("{scheme}://{address}"))
+}
+
+/// Lists the broker where JDBC clients look for one, if that is wanted.
+pub(super) fn publish(config: &Config, addresses: &Addresses, tasks: &Tasks) -> anyhow::Result<()> {
+    let zookeeper = &config.broker.hs2.zookeeper;
+    let bound = match zookeeper.transport {
+        Transport::Binary => addresses.hs2,
+        Transport::Http => addresses.hs2_http,
+    };
+    let bound = bound.map(|address| address.to_string());
+    let address = zookeeper
+        .address
+        .clone()
+        .or(bound)
+        .filter(|_| !zookeeper.servers.is_empty());
+    let Some((host, port)) = address.as_deref().and_then(split_address) else {
+        return Ok(());
+    };
+    let offer = Offer {
+        host: host.to_owned(),
+        port,
+        transport: zookeeper.transport,
+        is_secure: config.listen.tls_cert.is_some(),
+    };
+    let unread = || "broker.hs2.zookeeper.auth-file: cannot be read; it has one line, user:password";
+    discovery::publish(offer, zookeeper.clone(), tasks).with_context(unread)
 }
 
 async fn open_blobs(config: &BlobsConfig) -> anyhow::Result<Blobs> {

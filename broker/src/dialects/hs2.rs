@@ -8,6 +8,7 @@
 //! | `sasl`, `inbound`, `binary` | connections: login, bytes, calls one after another |
 //! | `http` | the same calls, one a request |
 //! | `desk`, `forward` | sessions that any broker serves, and calls about operations of other brokers |
+//! | `discovery` | where clients find brokers, through ZooKeeper |
 //! | `cookie` | what stands for a login over HTTP |
 //! | `calls` | which call does what |
 //! | `handle`, `protocol`, `schema`, `rowset`, `info` | what is in requests and answers |
@@ -16,6 +17,7 @@ mod binary;
 mod calls;
 mod cookie;
 mod desk;
+pub mod discovery;
 mod forward;
 mod handle;
 mod http;
@@ -46,6 +48,7 @@ use crate::calls::Calls;
 
 pub use binary::Door;
 use cookie::Jar;
+use discovery::ZookeeperConfig;
 pub(crate) use http::router;
 
 /// Limits and switches of the dialect.
@@ -62,6 +65,8 @@ pub struct Hs2Config {
     pub cookie_seconds: u64,
     /// The release of Spark that tools are told of that look for one.
     pub spark_version: String,
+    /// How clients find the broker through ZooKeeper.
+    pub zookeeper: ZookeeperConfig,
 }
 
 impl Default for Hs2Config {
@@ -72,6 +77,7 @@ impl Default for Hs2Config {
             drain_seconds: 0,
             cookie_seconds: 86_400,
             spark_version: "4.3.0".to_owned(),
+            zookeeper: ZookeeperConfig::default(),
         }
     }
 }
