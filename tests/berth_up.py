@@ -89,6 +89,13 @@ class Guarded(Up):
         super().__init__(directory / "data", *guards, *flags, scheme="https", env=env)
 
 
+def second_catalog(directory):
+    """Confs of a catalog beside Spark's own: the database Derby, which PySpark brings, in this directory."""
+    catalog = "org.apache.spark.sql.execution.datasources.v2.jdbc.JDBCTableCatalog"
+    confs = {"": catalog, ".url": f"jdbc:derby:{directory};create=true", ".driver": "org.apache.derby.jdbc.EmbeddedDriver"}
+    return "{%s}" % ", ".join(f'"spark.sql.catalog.second{key}" = "{value}"' for key, value in confs.items())
+
+
 def wait_until(holds, seconds: float, otherwise: str):
     """Polls for a state; the deadline only bounds a failing test."""
     deadline = time.monotonic() + seconds

@@ -7,20 +7,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from berth_cluster import Cluster  # noqa: E402
-from berth_up import Up  # noqa: E402
+from berth_up import Up, second_catalog  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def local_jobs(tmp_path_factory):
     """The directory whose files requests over Livy may name."""
     return tmp_path_factory.mktemp("local jobs")
-
-
-def second_catalog(directory):
-    """Confs of a catalog beside Spark's own: the database Derby, which PySpark brings, in this directory."""
-    catalog = "org.apache.spark.sql.execution.datasources.v2.jdbc.JDBCTableCatalog"
-    confs = {"": catalog, ".url": f"jdbc:derby:{directory};create=true", ".driver": "org.apache.derby.jdbc.EmbeddedDriver"}
-    return "{%s}" % ", ".join(f'"spark.sql.catalog.second{key}" = "{value}"' for key, value in confs.items())
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,7 @@ from pathlib import Path
 import beeline
 import pyspark
 import pytest
-from berth_up import Guarded, Up, wait_until
-from conftest import second_catalog
+from berth_up import Guarded, Up, second_catalog, wait_until
 from foreign import PROFILE, SAID, outlive_their_driver
 from hive_probe import SUCCESS, Probe
 
