@@ -1,4 +1,5 @@
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from berth_cluster import Cluster  # noqa: E402
 from berth_up import Up, second_catalog  # noqa: E402
+
+# Whoever is started in the background of a shell ignores Ctrl-C, and so does all that it starts, beeline too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
