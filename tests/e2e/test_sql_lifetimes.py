@@ -11,6 +11,10 @@ SLOW = "select count(*) as n from range(1000000000000) where hash(id) = 7"
 BUSY = "select count(*) as n from range(0, 400000000, 1, 1) where hash(id) = 7 and hash(id + 1) = 8"
 
 
+# A limit counts the wait for a driver, too.
+pytestmark = pytest.mark.usefixtures("together")
+
+
 @pytest.fixture
 def probe_of(up, user):
     made = []
@@ -31,7 +35,8 @@ def open_kyuubi(up, user):
     made = []
 
     def open_kyuubi(confs):
-        made.append(Kyuubi(up.endpoints["kyuubi"], user).open({"berth.profile": "together", **confs}))
+        made.append(Kyuubi(up.endpoints["kyuubi"], user).open(
+            {"berth.profile": "together", **confs}, protocolVersion="9"))
         return made[-1]
 
     yield open_kyuubi
@@ -41,7 +46,7 @@ def open_kyuubi(up, user):
 
 def test_statements_are_stopped_by_the_limit_of_their_session(probe_of, open_kyuubi):
     """`kyuubi.operation.query.timeout`: nothing of them holds the session's cores afterwards"""
-    limit = {"kyuubi.operation.query.timeout": "PT3S"}
+    limit = {"kyuubi.operation.query.timeout": "PT8S"}
     session = open_kyuubi(limit)
     assert session.settled(session.begin(SLOW))["state"] == "TIMEDOUT_STATE"
     assert session.run("select 1") == [[1]]
