@@ -77,7 +77,7 @@ def test_running_scala_is_cancelled_and_says_how_far_it_is(started):
     # The last task waits for ever: progress stays between.
     job = livy.submit("sc.parallelize(1 to 4, 4).foreach(n => if (n == 4) Thread.sleep(3600000))")
     progress = wait_until(lambda: shown(livy, job)["progress"], 120, "no progress")
-    assert 0 < progress < 1
+    assert 0 < progress < 1, shown(livy, job)
     livy.call("POST", f"/{livy.id}/statements/{job}/cancel")
     ended = wait_until(lambda: livy.ended(job), 60, "not cancelled")
     assert (ended["state"], ended["progress"]) == ("cancelled", 1)

@@ -134,12 +134,14 @@ class Runner:
     def interrupt(self, statement):
         self.observer.exempt()
         for attempt in range(INTERRUPTS):
-            if self.running != statement:
-                return
             self.context.cancelJobGroup(group_of(statement))
-            in_jvm = self.shells.interrupt(self.running_kind, attempt >= PATIENT_INTERRUPTS)
-            if self.running == statement and not in_jvm:
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            # Nothing else can begin meanwhile, and be hit.
+            with self.lock:
+                if self.running != statement:
+                    return
+                in_jvm = self.shells.interrupt(self.running_kind, attempt >= PATIENT_INTERRUPTS)
+                if not in_jvm:
+                    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             time.sleep(1)
 
     def finish(self, statement, result):
