@@ -77,6 +77,9 @@ class Wire:
     def running(self, operation):
         return self.states(operation) == {operation: "RUNNING"}
 
+    def any_running(self):
+        return "RUNNING" in self.states().values()
+
     def end(self):
         """Ends the session."""
         return self.stub.ReleaseSession(pb.ReleaseSessionRequest(**self.who))

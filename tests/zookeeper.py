@@ -58,4 +58,5 @@ def connect(class_path, url, times=1):
     command = ["java", "-cp", class_path, str(CONNECTS), url, str(times)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split() == ["42"] * times
+    # Its log may be there, too.
+    assert done.stdout.splitlines().count("42") == times, (done.stdout, done.stderr)
