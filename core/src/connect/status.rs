@@ -49,7 +49,10 @@ pub fn other_ids<'a>(asked: &[String], held: &'a [Held]) -> Vec<&'a str> {
 #[must_use]
 pub fn told(asked: &[String], by_driver: Vec<Told>, held: &[Held]) -> Vec<Told> {
     let is_asked = |id: &String| asked.is_empty() || asked.contains(id);
-    let named = by_driver.into_iter().map(|told| under_the_clients_id(told, held));
+    let latest = by_driver
+        .into_iter()
+        .filter(|told| !has_begun_again(&told.id, held));
+    let named = latest.map(|told| under_the_clients_id(told, held));
     let here = held.iter().map(|held| Told {
         id: held.id.clone(),
         state: held.state,
@@ -63,6 +66,14 @@ pub fn told(asked: &[String], by_driver: Vec<Told>, held: &[Held]) -> Vec<Told> 
         }
     }
     all
+}
+
+/// True of the client's own id where that is no more than a first try.
+fn has_begun_again(id: &str, held: &[Held]) -> bool {
+    let mut other = held
+        .iter()
+        .filter(|held| held.on_driver.as_deref().is_some_and(|there| there != held.id));
+    other.any(|held| held.id == id)
 }
 
 fn under_the_clients_id(told: Told, held: &[Held]) -> Told {
@@ -109,9 +120,13 @@ mod tests {
         let asked = ids(&["a", "c"]);
         assert_eq!(
             told(&asked, by_driver, &held),
-            says(&[("a", RUNNING), ("c", UNKNOWN)])
+            says(&[("c", UNKNOWN), ("a", RUNNING)])
         );
-        let all = told(&[], says(&[("a2", RUNNING), ("b", SUCCEEDED)]), &held);
+        let all = told(
+            &[],
+            says(&[("a", FAILED), ("a2", RUNNING), ("b", SUCCEEDED)]),
+            &held,
+        );
         assert_eq!(
             all,
             says(&[("a", RUNNING), ("b", SUCCEEDED)]),
