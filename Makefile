@@ -49,7 +49,7 @@ interop: build ## Other versions and languages: PySpark 3.5 and 4.0, Go, Rust, L
 	cd tests/interop/go && PATH=$(CACHE)/venv-go/bin:$$PATH CGO_ENABLED=0 GOTOOLCHAIN=local go build -o $(CACHE)/interop-go .
 	cd tests/interop/etcd && PATH=$(CACHE)/venv-go/bin:$$PATH CGO_ENABLED=0 GOTOOLCHAIN=local go build -o $(CACHE)/interop-etcd .
 	BERTH_ETCD=$(CACHE)/interop-etcd cargo test --locked -p berth-store --test it etcd
-	BERTH_ETCD=$(CACHE)/interop-etcd BERTH_CLIENTS=$(CACHE) $(BERTH_PYTHON) -m pytest tests/interop tests/cluster/test_brokers.py
+	BERTH_ETCD=$(CACHE)/interop-etcd BERTH_CLIENTS=$(CACHE) $(BERTH_PYTHON) -m pytest tests/interop
 
 bench: deps ## Figures: what Berth adds to a call, and how soon a session is back. On an idle machine, 25 minutes. PARTS="stub real cold node livy sql".
 	cargo build --locked --profile perf -p berth -p berth-loadtest

@@ -20,8 +20,8 @@ def zookeeper(tmp_path_factory):
     made.end()
 
 
-@pytest.fixture
-def pair(cluster, zookeeper):
+@pytest.fixture(scope="module")
+def brokers(cluster, zookeeper):
     """Two brokers more, and a driver that stays while sessions come and go."""
     config = config_of(zookeeper, "pair", "hs2.drain-seconds = 120")
     brokers = [cluster.process(f"listed-{n}", "broker", config).start() for n in range(2)]
@@ -30,12 +30,21 @@ def pair(cluster, zookeeper):
     kept = Probe(binary_of(cluster.brokers[1]), user="kept")
     assert kept.open().status.statusCode == SUCCESS
     assert kept.value("select 1") == 1
-    zookeeper.wait_listed("pair", 2)
     yield brokers
     kept.close_session()
     kept.leave()
     for broker in brokers:
         broker.end()
+
+
+@pytest.fixture
+def pair(zookeeper, brokers):
+    """Both of them, listed; one that a test has ended runs again afterwards."""
+    zookeeper.wait_listed("pair", 2)
+    yield brokers
+    for broker in brokers:
+        if broker.process.poll() is not None:
+            broker.start().wait_for("is up")
 
 
 def opened(broker):
@@ -49,16 +58,19 @@ def opened(broker):
 def test_connections_are_spread_and_go_past_a_dead_broker(zookeeper, pair):
     """hs2#59: before ZooKeeper has noticed, too, and back once it runs again"""
     url = zookeeper.url("pair", TOGETHER)
-    connect(spark_jars(), url, 100)
+    before = [opened(broker) for broker in pair]
+    connect(spark_jars(), url, 40)
     first, second = (opened(broker) for broker in pair)
-    assert first + second == 100 and min(first, second) >= 20
+    taken = [first - before[0], second - before[1]]
+    # Less than one time in a million it is fewer.
+    assert sum(taken) == 40 and min(taken) >= 5
     pair[0].kill()
-    connect(spark_jars(), url, 10)
-    assert opened(pair[1]) == second + 10
+    connect(spark_jars(), url, 8)
+    assert opened(pair[1]) == second + 8
     zookeeper.wait_listed("pair", 1)
     pair[0].start().wait_for("is up")
     zookeeper.wait_listed("pair", 2)
-    connect(spark_jars(), url, 30)
+    connect(spark_jars(), url, 20)
     assert opened(pair[0]) >= 1
 
 
@@ -70,8 +82,8 @@ def test_a_broker_that_drains_is_not_found_any_more(zookeeper, pair):
     pair[0].signal(signal.SIGTERM)
     zookeeper.wait_listed("pair", 1)
     before = opened(pair[1])
-    connect(spark_jars(), zookeeper.url("pair", TOGETHER), 10)
-    assert opened(pair[1]) == before + 10
+    connect(spark_jars(), zookeeper.url("pair", TOGETHER), 5)
+    assert opened(pair[1]) == before + 5
     assert probe.value("select 2") == 2
     assert probe.close_session().statusCode == SUCCESS
     probe.leave()

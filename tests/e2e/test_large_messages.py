@@ -36,13 +36,14 @@ def test_an_answer_just_below_the_limit_passes(up, roomy):
     wire.close()
 
 
-@pytest.mark.parametrize("mebibytes", [1, 200])
-def test_i2_a_view_over_data_of_the_client_is_back(up, roomy, mebibytes):
-    """connect#44: within the plan, and uploaded before it"""
-    frame = pandas.DataFrame({"n": range(mebibytes), "t": [chr(97 + n % 26) * MIB for n in range(mebibytes)]})
-    roomy.createDataFrame(frame).createOrReplaceTempView("mine")
-    summed = "select count(*) as rows, sum(length(t)) as size, sum(n) as n, max(substr(t, 1, 3)) as last from mine"
-    expected = roomy.sql(summed).first()
-    assert (expected.rows, expected.size) == (mebibytes, mebibytes * MIB)
+def test_i2_views_over_data_of_the_client_are_back(up, roomy):
+    """connect#44: 1 MiB within the plan, 200 MiB uploaded before it"""
+    sizes = {"small": 1, "large": 200}
+    for view, mebibytes in sizes.items():
+        frame = pandas.DataFrame({"n": range(mebibytes), "t": [chr(97 + n % 26) * MIB for n in range(mebibytes)]})
+        roomy.createDataFrame(frame).createOrReplaceTempView(view)
+    summed = "select count(*) as rows, sum(length(t)) as size, sum(n) as n, max(substr(t, 1, 3)) as last from "
+    expected = {view: roomy.sql(summed + view).first() for view in sizes}
+    assert {view: row.size for view, row in expected.items()} == {view: count * MIB for view, count in sizes.items()}
     up.kill_driver(USER)
-    assert roomy.sql(summed).first() == expected
+    assert {view: roomy.sql(summed + view).first() for view in sizes} == expected
