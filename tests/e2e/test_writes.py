@@ -119,7 +119,7 @@ def test_five_queries_at_once_all_finish(up, spark, user):
     sums = {}
 
     def run(n):
-        sums[n] = spark.sql(f"select sum(id % 1000) as s from range({20 + n}0000000)").first().s
+        sums[n] = spark.sql(f"select sum(id % 1000) as s from range({40 + n}0000000)").first().s
 
     threads = [threading.Thread(target=run, args=(n,)) for n in range(5)]
     for thread in threads:
