@@ -130,8 +130,6 @@ impl Listing {
             };
             let ended = match listed {
                 Ok((client, node)) => {
-                    tracing::info!(servers, node, "listed in ZooKeeper");
-                    metrics::gauge!("berth_zookeeper_listed").set(1);
                     is_known = false;
                     hold(client, &node, shutdown).await
                 }
@@ -183,6 +181,8 @@ impl Listing {
 /// # Errors
 /// ZooKeeper has ended the session, and the node with it.
 async fn hold(client: Client, node: &str, shutdown: &Shutdown) -> Result<(), Error> {
+    tracing::info!(node, "listed in ZooKeeper");
+    metrics::gauge!("berth_zookeeper_listed").set(1);
     let mut states = client.state_watcher();
     loop {
         let state = tokio::select! {
@@ -217,13 +217,16 @@ mod tests {
         }
     }
 
-    /// Splits as the drivers do.
-    fn settings(offer: &Offer) -> Vec<(String, String)> {
+    /// Looks for settings, which it splits as the drivers do.
+    fn says(offer: &Offer, expected: &[(&str, &str)]) {
         let settings = offer.settings();
-        let pairs = settings.split(';').map(|pair| pair.split_once('=').unwrap());
-        pairs
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect()
+        let found: Vec<_> = settings
+            .split(';')
+            .map(|pair| pair.split_once('=').unwrap())
+            .collect();
+        for pair in expected {
+            assert!(found.contains(pair), "{pair:?} in {found:?}");
+        }
     }
 
     /// hs2#60
@@ -233,23 +236,23 @@ mod tests {
         let name = binary.name();
         assert!(name.starts_with("serverUri=b1.example:10009;version="), "{name}");
         assert!(name.ends_with(";sequence="), "{name}");
-        let found = settings(&binary);
-        for (key, value) in [
-            ("hive.server2.thrift.bind.host", "b1.example"),
-            ("hive.server2.transport.mode", "binary"),
-            ("hive.server2.thrift.port", "10009"),
-            ("hive.server2.use.SSL", "false"),
-        ] {
-            assert!(found.contains(&(key.to_owned(), value.to_owned())), "{found:?}");
-        }
-        let found = settings(&offer(Transport::Http, 10010, true));
-        for (key, value) in [
-            ("hive.server2.transport.mode", "http"),
-            ("hive.server2.thrift.http.port", "10010"),
-            ("hive.server2.thrift.http.path", "cliservice"),
-            ("hive.server2.use.SSL", "true"),
-        ] {
-            assert!(found.contains(&(key.to_owned(), value.to_owned())), "{found:?}");
-        }
+        says(
+            &binary,
+            &[
+                ("hive.server2.thrift.bind.host", "b1.example"),
+                ("hive.server2.transport.mode", "binary"),
+                ("hive.server2.thrift.port", "10009"),
+                ("hive.server2.use.SSL", "false"),
+            ],
+        );
+        says(
+            &offer(Transport::Http, 10010, true),
+            &[
+                ("hive.server2.transport.mode", "http"),
+                ("hive.server2.thrift.http.port", "10010"),
+                ("hive.server2.thrift.http.path", "cliservice"),
+                ("hive.server2.use.SSL", "true"),
+            ],
+        );
     }
 }
