@@ -1,20 +1,25 @@
 // A JDBC client that measures: Hive's driver, as Spark's jars have it. Every line that it prints is one figure.
 //
-//   rows URL FETCH SQL     seconds to the first row and to the last one, and how many there were
-//   latency URL TURNS SQL  milliseconds of each execution with its row, after as many turns to warm up
+//   rows URL FETCH         seconds to the first row and to the last one, and how many there were, of each statement that
+//                          a line of its input is
+//   latency URL TURNS SQL  milliseconds of each execution with its row, after as many turns to warm up, once for each
+//                          line of its input
 //   connect URL TURNS SQL  milliseconds from a connection's start to its first row, once for each byte of its input
 //   hold URL COUNT SQL     opens so many connections, each with a statement run, and keeps them until its input ends
+//
+// The first two use one connection, and say first how many milliseconds it took to open.
 
 import java.sql.{Connection, DriverManager, ResultSet, Types}
 import java.util.concurrent.{Callable, Executors}
+import scala.io.Source
 import scala.jdk.CollectionConverters._
 
 object Jdbc {
   def main(arguments: Array[String]): Unit = {
     Class.forName("org.apache.hive.jdbc.HiveDriver")
-    val Array(what, url, number, sql) = arguments
+    val Array(what, url, number, sql) = arguments.padTo(4, "")
     what match {
-      case "rows"    => rows(url, number.toInt, sql)
+      case "rows"    => rows(url, number.toInt)
       case "latency" => latency(url, number.toInt, sql)
       case "connect" => for (_ <- 1 to number.toInt if System.in.read() >= 0) println(milliseconds(connecting(url, sql)))
       case "hold"    => hold(url, number.toInt, sql)
@@ -29,8 +34,19 @@ object Jdbc {
     (System.nanoTime() - begun) / 1e6
   }
 
-  private def rows(url: String, fetch: Int, sql: String): Unit = {
-    val connection = open(url)
+  private def opened(url: String): Connection = {
+    var connection: Connection = null
+    println(milliseconds { connection = open(url) })
+    connection
+  }
+
+  private def rows(url: String, fetch: Int): Unit = {
+    val connection = opened(url)
+    for (sql <- Source.stdin.getLines()) fetched(connection, fetch, sql)
+    connection.close()
+  }
+
+  private def fetched(connection: Connection, fetch: Int, sql: String): Unit = {
     val statement = connection.createStatement()
     statement.setFetchSize(fetch)
     val begun = System.nanoTime()
@@ -45,7 +61,7 @@ object Jdbc {
     }
     println(seconds)
     println(count)
-    connection.close()
+    statement.close()
   }
 
   // As a program reads them: each column by the getter of its type.
@@ -74,9 +90,11 @@ object Jdbc {
   }
 
   private def latency(url: String, turns: Int, sql: String): Unit = {
-    val connection = open(url)
-    for (_ <- 1 to turns) once(connection, sql)
-    for (_ <- 1 to turns) println(milliseconds(once(connection, sql)))
+    val connection = opened(url)
+    for (_ <- Source.stdin.getLines()) {
+      for (_ <- 1 to turns) once(connection, sql)
+      for (_ <- 1 to turns) println(milliseconds(once(connection, sql)))
+    }
     connection.close()
   }
 

@@ -16,10 +16,10 @@ HERE = Path(__file__).parent
 SPARK = Path(pyspark.__file__).parent
 HEAP = "4g"
 ROWS = int(os.environ.get("BERTH_BENCH_ROWS", 10_000_000))
-MIXED = """select id, cast(id % 1000 as int) as i, id * 0.5D as d, cast(id as decimal(18, 4)) / 4 as c, id % 2 = 0 as b,
+MIXED = " ".join("""select id, cast(id % 1000 as int) as i, id * 0.5D as d, cast(id as decimal(18, 4)) / 4 as c, id % 2 = 0 as b,
  concat('name-', id % 10000) as s, date_add(date'2020-01-01', cast(id % 3650 as int)) as day,
  timestamp_seconds(id) as t, cast(id % 97 as string) as k, repeat('x', cast(id % 20 as int)) as pad
- from range(0, {rows}, 1, 16)"""
+ from range(0, {rows}, 1, 16)""".split())
 MANY_ROWS = 5 * ROWS
 LONG = f"select id, concat('name-', id % 10000) as s from range(0, {MANY_ROWS}, 1, 16)"
 CONNECTIONS = 2000
@@ -42,8 +42,7 @@ def sql(directory):
         ours = figures(client, up.endpoints["hs2"], lambda: settled(up, 1))
         show(ours, theirs)
         peaks = {ROWS: peak_kib(up.process.pid)}
-        *_, count = client.figures("rows", f"jdbc:hive2://{up.endpoints['hs2']}/default", 10_000, LONG)
-        assert count == MANY_ROWS
+        client.rows(up.endpoints["hs2"], {LONG: MANY_ROWS})
         peaks[MANY_ROWS] = peak_kib(up.process.pid)
     finally:
         up.stop()
@@ -82,30 +81,54 @@ class Client:
         assert process.returncode == 0, words
         return [float(line) for line in out.split()]
 
+    def rows(self, address, statements, ready=lambda: None):
+        """Seconds to the first and to the last row of each statement, which has so many, on one connection."""
+        process, figures = self.start("rows", incremental(address), 10_000), []
+        process.stdout.readline()
+        for statement, rows in statements.items():
+            ready()
+            print(statement, file=process.stdin, flush=True)
+            first, last, count = (float(process.stdout.readline()) for _ in range(3))
+            assert count == rows, statement
+            figures.append((first, last))
+        process.communicate()
+        return figures
 
-LABELS = [f"rows a second, {ROWS:,} of 10 mixed columns", "s to their first row", "`SELECT 1`, ms, p50", "`SELECT 1`, ms, p99",
-          "connect to first row, ms, p50"]
+    def latency(self, address, turns, sql, ready):
+        """Milliseconds of each of so many executions on one connection."""
+        process = self.start("latency", incremental(address), turns, sql)
+        process.stdout.readline()
+        ready()
+        out, _ = process.communicate("begin\n")
+        assert process.returncode == 0, out
+        return sorted(map(float, out.split()))
+
+
+def incremental(address):
+    """How both servers are asked for rows as they come."""
+    return f"jdbc:hive2://{address}/default?kyuubi.operation.incremental.collect=true"
+
+
+LABELS = ["s to the first row of a connection's first statement", f"rows a second, {ROWS:,} of 10 mixed columns",
+          "s to their first row", "`SELECT 1`, ms, p50", "`SELECT 1`, ms, p99", "connect to first row, ms, p50"]
 
 
 def figures(client, address, ready=lambda: None):
-    """One side's figures. `ready` waits until a session finds a warm driver and the machine is at rest."""
-    # Both hand rows on as they come.
-    url = f"jdbc:hive2://{address}/default?kyuubi.operation.incremental.collect=true"
-    client.figures("rows", url, 10_000, MIXED.format(rows=ROWS // 10))
-    ready()
-    first, last, count = client.figures("rows", url, 10_000, MIXED.format(rows=ROWS))
-    assert count == ROWS
-    ready()
-    latency = sorted(client.figures("latency", url, 300, "select 1"))
+    """One side's figures. `ready` waits until a session finds a warm driver and the machine is at rest.
+
+    The first statement of a connection warms its driver, and the server, up for the second one.
+    """
+    (cold, _), (first, last) = client.rows(address, {MIXED.format(rows=rows): rows for rows in (ROWS // 10, ROWS)}, ready)
+    latency = client.latency(address, 300, "select 1", ready)
     connects = []
-    process = client.start("connect", url, 6, "select 1")
+    process = client.start("connect", incremental(address), 6, "select 1")
     for _ in range(6):
         ready()
         print(end="\n", file=process.stdin, flush=True)
         connects.append(float(process.stdout.readline()))
     process.communicate()
     # The first one loads the client's classes.
-    return [ROWS / last, first, statistics.median(latency), latency[int(len(latency) * 0.99)], statistics.median(connects[1:])]
+    return [cold, ROWS / last, first, statistics.median(latency), latency[int(len(latency) * 0.99)], statistics.median(connects[1:])]
 
 
 def thrift_server(directory, client, confs):
