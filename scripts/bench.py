@@ -101,7 +101,7 @@ def real_spark(directory):
         subprocess.run([PYTHON, HERE / "bench/select_one.py", f"{up.url}/;user_id=bench",
                         f"sc://localhost:{port}/;token={token};use_ssl=false"], check=True)
         settled(up, 2)
-        load("Bytes per second of a large result", "throughput", *sides(up))
+        load("Bytes per second of a large result", "throughput", *sides(up), "--rounds", "9", "--warm-up", "6", "--pause", "25")
         settled(up, 2)
         load("Driver killed, to the next answer", "recovery", "--via", connect, "--kills", "7", "--pause", "25")
     finally:

@@ -1,6 +1,6 @@
 //! How fast Arrow results stream through Berth, against without it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -16,9 +16,15 @@ pub struct Throughput {
     /// The query; its rows are counted and thrown away.
     #[arg(long, default_value = "select id, id * 2 as b from range(0, 16000000, 1, 64)")]
     query: String,
-    /// Runs on each side, in turns, after one that does not count.
+    /// Runs on each side, in turns, that count.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
+    /// Runs on each side before those, beside the one that opens the session: drivers compile what runs often.
+    #[arg(long, default_value_t = 0)]
+    warm_up: u32,
+    /// Seconds from the opening of the sessions to the next run, for the warm pool to refill.
+    #[arg(long, default_value_t = 0.0)]
+    pause: f64,
 }
 
 struct Side {
@@ -29,12 +35,11 @@ struct Side {
 }
 
 impl Side {
-    async fn run(&mut self, query: &str) -> anyhow::Result<()> {
+    /// MB a second of one run.
+    async fn run(&mut self, query: &str) -> anyhow::Result<f64> {
         let begun = Instant::now();
         self.received = self.client.query(query).await?;
-        self.rates
-            .push(bytes_as_mb(self.received.bytes) / begun.elapsed().as_secs_f64());
-        Ok(())
+        Ok(bytes_as_mb(self.received.bytes) / begun.elapsed().as_secs_f64())
     }
 
     /// The median of the rates.
@@ -83,9 +88,13 @@ impl Throughput {
                 rates: Vec::new(),
             });
         }
-        for _ in 0..self.rounds.max(1) {
+        tokio::time::sleep(Duration::from_secs_f64(self.pause.max(0.0))).await;
+        for round in 0..self.warm_up.saturating_add(self.rounds.max(1)) {
             for side in &mut sides {
-                side.run(&self.query).await?;
+                let rate = side.run(&self.query).await?;
+                if round >= self.warm_up {
+                    side.rates.push(rate);
+                }
             }
         }
         for side in &sides {
