@@ -8,6 +8,30 @@ fn check(text: &str, class: Class, key: &str) {
     assert_eq!((found.class, found.key.as_str()), (class, key), "{text}");
 }
 
+/// I3: text that Spark reads in another way than Berth could hide a write. As in Spark's `SqlBaseLexer.g4`.
+#[test]
+fn i3_comments_and_strings_end_where_spark_ends_them() {
+    for hides_nothing in [
+        r"with t as (select split(p, r'\') d from s) insert into x select d from t where d <> 'y'",
+        r#"with t as (select R"\" d) insert into x select d from t"#,
+        "-- load\rinsert into t select 1",
+        "-- load \\\nselect 1\ninsert into t select 1",
+        "/* /*+ */ insert into t select 1",
+        "with t as (select /*+ x('*/') */ 1) insert into u select * from t where a = 'b'",
+    ] {
+        check(hides_nothing, Write, "");
+    }
+    for reads in [
+        r"select r'\', 'insert'",
+        r"select 'it\'s', 'insert' from bar",
+        "with a as (select 1) -- insert \\\ninsert\nselect * from a",
+        "with a as (select /*+ broadcast(b) */ 1) select * from a",
+        "with a as (select '--') select /* /* insert */ insert */ * from a",
+    ] {
+        check(reads, Read, "");
+    }
+}
+
 /// connect#41-#49, #67: what is replayed and what is never run twice hangs on these.
 #[test]
 fn every_statement_kind_has_its_class() {

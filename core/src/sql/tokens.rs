@@ -39,7 +39,8 @@ impl Token {
     }
 }
 
-/// Splits `text` into tokens. Unterminated comments and quotes end with the text.
+/// Splits `text` into tokens, at the places where Spark's own lexer (`SqlBaseLexer.g4`) does. Unterminated comments and
+/// quotes end with the text.
 pub(super) fn tokenize(text: &str) -> Vec<Token> {
     let mut chars = text.chars().peekable();
     let mut tokens = Vec::new();
@@ -47,14 +48,22 @@ pub(super) fn tokenize(text: &str) -> Vec<Token> {
         match c {
             c if c.is_whitespace() => {}
             '-' if chars.peek() == Some(&'-') => skip_line(&mut chars),
-            '/' if chars.peek() == Some(&'*') => skip_block(&mut chars),
+            '/' if begins_comment(&chars) => skip_block(&mut chars),
             '\'' | '"' => {
                 skip_quoted(&mut chars, c);
                 tokens.push(Token::Literal);
             }
             '`' => tokens.push(Token::Quoted(backquoted(&mut chars))),
             ';' => tokens.push(Token::Semicolon),
-            c if is_word(c) => tokens.push(Token::Word(word(c, &mut chars))),
+            c if is_word(c) => {
+                let word = word(c, &mut chars);
+                let quote = chars.next_if(|c| word.upper == "R" && matches!(c, '\'' | '"'));
+                tokens.push(quote.map_or(Token::Word(word), |quote| {
+                    // A raw string: nothing in it is an escape.
+                    chars.by_ref().find(|c| *c == quote);
+                    Token::Literal
+                }));
+            }
             c => tokens.push(Token::Symbol(c)),
         }
     }
@@ -74,28 +83,35 @@ fn word(first: char, chars: &mut Peekable<Chars<'_>>) -> Word {
     Word { upper, written }
 }
 
+/// A backslash at the end of a line continues its comment.
 fn skip_line(chars: &mut Peekable<Chars<'_>>) {
-    for c in chars.by_ref() {
-        if c == '\n' {
+    while let Some(c) = chars.next() {
+        let goes_on = c == '\\' && chars.next_if_eq(&'\n').is_some();
+        if !goes_on && matches!(c, '\r' | '\n') {
             break;
         }
     }
 }
 
-/// Block comments nest in Spark SQL.
+/// True behind the slash of a comment. A hint is none: its words are tokens as others are.
+fn begins_comment(behind: &Peekable<Chars<'_>>) -> bool {
+    let mut ahead = behind.clone();
+    ahead.next() == Some('*') && ahead.next() != Some('+')
+}
+
+/// Block comments nest in Spark SQL, but for what would be a hint.
 fn skip_block(chars: &mut Peekable<Chars<'_>>) {
     chars.next();
     let mut depth = 1;
     while let Some(c) = chars.next() {
-        match (c, chars.peek()) {
-            ('*', Some('/')) => {
-                chars.next();
+        match c {
+            '*' if chars.next_if_eq(&'/').is_some() => {
                 depth -= 1;
                 if depth == 0 {
                     return;
                 }
             }
-            ('/', Some('*')) => {
+            '/' if begins_comment(chars) => {
                 chars.next();
                 depth += 1;
             }
