@@ -150,7 +150,11 @@ pub enum Duty {
     /// Bring it back to a driver.
     Recover,
     /// Move it away from a node that is drained.
-    Move,
+    Move {
+        /// True where whatever is not known to have ended has ended: nobody has asked for it for so long that its
+        /// driver has given it up.
+        forsaken: bool,
+    },
     /// End it.
     Expire,
     /// Forget its record.
@@ -160,6 +164,10 @@ pub enum Duty {
 /// Milliseconds, besides a quarter of its limit, by which a session outlives its last call: brokers tell of calls a
 /// little later than they come.
 const TOLD_WITHIN_MILLIS: u64 = 2000;
+
+/// Milliseconds without use after which a driver runs nothing any more. Spark gives up what nobody is attached to
+/// after five minutes (`spark.connect.execute.manager.detachedTimeout`).
+const FORSAKEN_MILLIS: u64 = 600_000;
 
 /// What has to be done for a session, if anything.
 pub fn duty(brief: &Brief, cluster: &Cluster, patience: Patience, now: UnixMillis) -> Option<Duty> {
@@ -210,7 +218,8 @@ fn on_node(lifetime: Lifetime, node: &Node, driver: DriverId, patience: Patience
     if is_abandoned(lifetime, *quiet, patience) {
         Some(Duty::Expire)
     } else {
-        (node.draining && quiet.idle_millis >= patience.quiet_millis).then_some(Duty::Move)
+        let forsaken = quiet.idle_millis >= FORSAKEN_MILLIS;
+        (node.draining && quiet.idle_millis >= patience.quiet_millis).then_some(Duty::Move { forsaken })
     }
 }
 

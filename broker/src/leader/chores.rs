@@ -21,7 +21,7 @@ impl Leader {
         let done = match duty {
             Duty::Attend => self.attend(id).await,
             Duty::Recover => self.sessions.follow_on(id).await.map(drop),
-            Duty::Move => self.move_away(id, epoch).await,
+            Duty::Move { forsaken } => self.move_away(id, epoch, forsaken).await,
             Duty::Expire => self.expire(id).await,
             Duty::Reap => self.reap(id).await,
         };
@@ -69,12 +69,12 @@ impl Leader {
     }
 
     /// At a safe point: nothing that changes anything is under way.
-    async fn move_away(&self, id: SessionId, epoch: Epoch) -> Result<(), Refusal> {
+    async fn move_away(&self, id: SessionId, epoch: Epoch, forsaken: bool) -> Result<(), Refusal> {
         let entries = self.sessions.entries(id).await?;
         let running = entries
             .iter()
             .any(|entry| entry.epoch == epoch && entry.outcome == Outcome::Unknown);
-        if running {
+        if running && !forsaken {
             return Ok(());
         }
         self.sessions.move_away(id, epoch, Cause::Drained).await.map(drop)

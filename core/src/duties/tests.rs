@@ -90,7 +90,7 @@ fn each_state_has_its_duty() {
         (connect, on("gone", 1, 1), Some(Duty::Recover)),
         (connect, on("silent", 1, 1), None),
         (connect, on("drained", 1, 3), None),
-        (connect, on("drained", 1, 4), Some(Duty::Move)),
+        (connect, on("drained", 1, 4), Some(Duty::Move { forsaken: false })),
         (connect, placing("alive", true), None),
         (connect, placing("dead", true), Some(Duty::Recover)),
         (connect, placing("dead", false), None),
@@ -240,6 +240,25 @@ fn a_session_lives_on_under_a_longer_limit() {
         let node = cluster.nodes.get_mut(&"up".parse().unwrap()).unwrap();
         node.drivers = Some(BTreeMap::from([(driver(1), quiet(idle, idle))]));
         assert_eq!(duty(&here, &cluster, patient, 3 * HOUR), expected, "{idle}");
+    }
+}
+
+#[test]
+fn a_drain_waits_for_what_may_run_but_not_for_ever() {
+    let here = brief(Dialect::Connect, on("drained", 1, 4));
+    for (idle, forsaken) in [(599_999, false), (600_000, true)] {
+        let mut cluster = cluster();
+        let node = cluster.nodes.get_mut(&"drained".parse().unwrap()).unwrap();
+        node.drivers = Some(BTreeMap::from([(driver(4), quiet(idle, idle))]));
+        let patient = Patience {
+            idle_millis: 0,
+            ..PATIENCE
+        };
+        assert_eq!(
+            duty(&here, &cluster, patient, 0),
+            Some(Duty::Move { forsaken }),
+            "{idle}"
+        );
     }
 }
 
