@@ -103,6 +103,8 @@ pub(crate) fn start(
     position: u64,
 ) -> Result<Answers, Status> {
     let operation = Arc::clone(&job.operation);
+    // First, since it may fail: what is in the registry has a task.
+    let reader = operation.outbox.attach(position, "")?;
     match connect.operations.enter(&operation) {
         Entered::New => {}
         Entered::Exists(there) => {
@@ -115,7 +117,6 @@ pub(crate) fn start(
             ));
         }
     }
-    let reader = operation.outbox.attach(position, "")?;
     let execution = Execution::new(Arc::clone(connect), job, delivery);
     connect.tasks.spawn("connect operation", execution.run());
     Ok(Answers::new(connect, operation, reader))

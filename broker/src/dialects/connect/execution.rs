@@ -70,6 +70,8 @@ pub(crate) struct Execution {
     pub(super) last: Option<String>,
     /// True when a message of the current run was received.
     pub(super) heard: bool,
+    /// True when a driver may have begun the current run.
+    pub(super) sent: bool,
     /// True when the plan was sent to one driver twice.
     pub(super) repeated: bool,
     /// How often the current epoch's driver was asked again.
@@ -97,6 +99,7 @@ impl Execution {
             delivery,
             recorded: None,
             heard: false,
+            sent: false,
             repeated: false,
             reconnects: 0,
             losses: 0,
@@ -216,7 +219,10 @@ impl Execution {
             ));
         }
         self.let_events_begin().await;
-        let mut attempt = Attempt::start(target, start).await?;
+        let goes_on = matches!(start, Start::Reattach(_));
+        let begun = Attempt::start(target, start).await;
+        self.sent |= goes_on || !begun.as_ref().is_err_and(Fault::is_refused);
+        let mut attempt = begun?;
         while let Some(answer) = attempt.next().await? {
             if !self.heard {
                 self.heard = true;

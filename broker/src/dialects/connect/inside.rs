@@ -223,7 +223,7 @@ impl Results {
                 self.is_complete |= completes(&message.body);
                 Some(Ok(message.body))
             }
-            Some(Err(status)) if status.code() == Code::Unavailable => self.found_out(status).await,
+            Some(Err(status)) if is_no_outcome(&status) => self.found_out(status).await,
             Some(Err(status)) => Some(Err(status)),
             None if self.is_complete => None,
             // Somebody else has released the operations of the session.
@@ -261,6 +261,12 @@ impl Results {
             }
         }
     }
+}
+
+/// True of an end that says nothing of the operation: Berth's own trouble, or a driver that was told to stop sending.
+fn is_no_outcome(status: &Status) -> bool {
+    let class = errors::error_class(status);
+    status.code() == Code::Unavailable || class.as_deref() == Some("INVALID_CURSOR.DISCONNECTED")
 }
 
 /// True of the message that says that nothing follows.

@@ -46,7 +46,8 @@ impl Fault {
                 status,
             },
             "INVALID_CURSOR.DISCONNECTED" => Self::Taken(status),
-            _ if is_stopped_context(&status) => Self::Lost {
+            // What has a class may quote anything.
+            "" if is_stopped_context(&status) => Self::Lost {
                 cause: Cause::DriverUnhealthy,
                 refused: false,
                 status,
@@ -62,6 +63,11 @@ impl Fault {
 }
 
 impl Fault {
+    /// True when what was asked for surely did not begin.
+    pub(crate) const fn is_refused(&self) -> bool {
+        matches!(self, Self::Lost { refused: true, .. })
+    }
+
     /// The status that it came as.
     pub(crate) fn into_status(self) -> Status {
         match self {
@@ -107,6 +113,13 @@ mod tests {
     fn an_answer_of_the_driver_is_not_a_loss() {
         let analysis = super::super::errors::berth("TABLE_OR_VIEW_NOT_FOUND", "42P01", "no such table");
         assert!(matches!(Fault::of(analysis), Fault::Answer(_)));
+        let quoting = super::super::errors::berth("USER_RAISED_EXCEPTION", "P0001", "a stopped SparkContext");
+        let quoting = Status::with_details(
+            Code::Internal,
+            quoting.message(),
+            quoting.details().to_vec().into(),
+        );
+        assert!(matches!(Fault::of(quoting), Fault::Answer(_)));
         let deep = Status::unknown("Application error processing RPC");
         assert!(matches!(Fault::of(deep), Fault::Answer(_)));
         assert!(matches!(

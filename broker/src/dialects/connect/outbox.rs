@@ -178,6 +178,11 @@ impl Outbox {
         }
     }
 
+    /// True once the client has released the operation.
+    pub(crate) fn is_released(&self) -> bool {
+        self.lock().released
+    }
+
     /// Waits until the client has released the operation. Cancel-safe.
     pub(crate) async fn released(&self) {
         loop {

@@ -33,6 +33,7 @@ impl Execution {
     pub(super) async fn after(&mut self, fault: Fault) -> Result<Next, Status> {
         match fault {
             Fault::Answer(status) => self.after_answer(status),
+            Fault::Taken(_) if self.is_released_write() => Err(self.interrupted(true)),
             Fault::Taken(status) => {
                 // Its outcome is for the other broker to record.
                 self.recorded = None;
@@ -41,6 +42,12 @@ impl Execution {
             Fault::NoOperation(status) => self.after_forgotten(status).map(Next::Start),
             Fault::Lost { cause, refused, .. } => self.after_loss(cause, refused).await,
         }
+    }
+
+    /// True of a write whose own client has given it up: its driver then says the same as when another broker asks.
+    fn is_released_write(&self) -> bool {
+        let is_write = matches!(self.job.classified.class, Class::Write | Class::Pinned);
+        is_write && self.job.operation.outbox.is_released()
     }
 
     /// The driver's own error ends the operation, unless Berth knows better what it means.
@@ -75,25 +82,27 @@ impl Execution {
 
     async fn after_loss(&mut self, cause: Cause, refused: bool) -> Result<Next, Status> {
         let before = self.job.route.epoch;
+        // A driver that refuses to go on with an operation has begun it all the same.
+        let is_fresh = refused && !self.sent;
         self.job.operation.set_running(None);
-        self.job.route = self.recovered(cause, refused).await?;
+        self.job.route = self.recovered(cause, is_fresh).await?;
         if self.job.operation.closed.is_cancelled() {
             return Ok(Next::Done);
         }
         if self.job.route.epoch == before {
-            return self.after_reconnect(refused).map(Next::Start);
+            return self.after_reconnect(is_fresh).map(Next::Start);
         }
         self.losses += u32::from(!refused && self.job.classified.standing.is_to_blame());
         self.reconnects = 0;
-        self.after_move(refused).await
+        self.after_move(is_fresh).await
     }
 
     /// Waits for the session's next place, unless the client interrupts the operation first.
-    async fn recovered(&self, cause: Cause, refused: bool) -> Result<Route, Status> {
+    async fn recovered(&self, cause: Cause, is_fresh: bool) -> Result<Route, Status> {
         let interrupted = &self.job.operation.interrupted;
         tokio::select! {
             route = self.connect.lost(&self.job.route, cause) => route,
-            () = interrupted.cancelled() => Err(self.interrupted(!refused)),
+            () = interrupted.cancelled() => Err(self.interrupted(!is_fresh)),
         }
     }
 
@@ -108,9 +117,9 @@ impl Execution {
     }
 
     /// The driver is still there; only the connection to it broke.
-    fn after_reconnect(&mut self, refused: bool) -> Result<Start, Status> {
+    fn after_reconnect(&mut self, is_fresh: bool) -> Result<Start, Status> {
         self.count_reconnect(Status::unavailable("the driver cannot be reached"))?;
-        if refused {
+        if is_fresh {
             return Ok(Start::Execute);
         }
         if self.job.reattachable {
@@ -123,7 +132,7 @@ impl Execution {
     }
 
     /// The session lives on another driver now, with its state rebuilt.
-    async fn after_move(&mut self, refused: bool) -> Result<Next, Status> {
+    async fn after_move(&mut self, is_fresh: bool) -> Result<Next, Status> {
         if self.losses >= POISON_LIMIT {
             return Err(errors::kills_driver(&self.job.classified.what, self.losses));
         }
@@ -131,7 +140,7 @@ impl Execution {
             return Err(self.nothing_left());
         }
         match self.job.classified.class {
-            Class::Write if !refused => return Err(errors::outcome_unknown(&self.job.classified.what)),
+            Class::Write if !is_fresh => return Err(errors::outcome_unknown(&self.job.classified.what)),
             Class::State => {
                 if self.answered_by_replay().await? {
                     return Ok(Next::Done);
@@ -154,6 +163,7 @@ impl Execution {
         self.upstream_operation = operation;
         self.last = None;
         self.heard = false;
+        self.sent = false;
         let class = self.job.classified.class.as_str();
         let delivered = if self.delivery.is_untouched() {
             "none"

@@ -72,7 +72,7 @@ impl FakeBackend {
     }
 
     async fn place(&self, record: Arc<SessionRecord>, epoch: Epoch) -> Result<Route, Refusal> {
-        let alive = self.drivers.iter().find(|driver| !driver.is_dead());
+        let alive = self.drivers.iter().find(|driver| driver.is_free());
         let Some(driver) = alive else {
             let reason = "no driver is left".to_owned();
             return Err(Refusal::NoCapacity {

@@ -65,6 +65,21 @@ async fn i3_a_write_cut_in_the_middle_is_unknown_and_never_run_again() {
 }
 
 #[tokio::test]
+async fn i3_a_write_that_was_begun_is_not_run_again_where_a_driver_refuses_to_go_on_with_it() {
+    // Its session is moved away, which closes it there, between two streams of the write.
+    for heard in [true, false] {
+        let mut script = vec![Step::Send(answer::PROGRESS, ""); usize::from(heard)];
+        script.push(Step::Close);
+        let second = StubDriver::new(done());
+        let backend = FakeBackend::new(&[StubDriver::new(script), Arc::clone(&second)]);
+        let (_, end) = all(replica(&backend).execute(&op(1), &write()).await.unwrap()).await;
+        let class = error_class(&end.unwrap_err());
+        assert_eq!(class.as_deref(), Some("BERTH.OUTCOME_UNKNOWN"));
+        assert!(second.calls(Rpc::ExecutePlan).is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_write_after_an_idle_drivers_death_runs_on_the_next_one() {
     let first = StubDriver::new(done());
     let second = StubDriver::new(done());

@@ -28,6 +28,8 @@ pub(super) enum Step {
     End,
     /// Waits until the test lets it go on.
     Wait(Arc<Semaphore>),
+    /// Ends the stream politely, and the session with it.
+    Close,
     /// Fails with an error of its own.
     Fail(&'static str),
 }
@@ -66,6 +68,7 @@ pub(super) struct StubDriver {
 #[derive(Debug, Default)]
 struct Inner {
     dead: bool,
+    closed: bool,
     sessions: HashMap<String, String>,
     operations: HashSet<String>,
     calls: Vec<(Rpc, Bytes)>,
@@ -106,6 +109,12 @@ impl StubDriver {
 
     pub(super) fn is_dead(&self) -> bool {
         self.lock().dead
+    }
+
+    /// True of one that would take another session.
+    pub(super) fn is_free(&self) -> bool {
+        let inner = self.lock();
+        !inner.dead && !inner.closed
     }
 
     /// The requests of one kind that arrived.
@@ -153,6 +162,9 @@ impl StubDriver {
         let request = Bytes::from(all.concat());
         self.lock().calls.push((rpc, request.clone()));
         let session = wire::last_text(&request, SESSION_ID).unwrap().unwrap();
+        if self.lock().closed {
+            return Err(invalid_handle(Handle::SessionClosed, &session));
+        }
         let server_id = self.session(rpc, &session, &request)?;
         match rpc {
             Rpc::ExecutePlan => self.execute(&session, &server_id, &request),
@@ -254,6 +266,10 @@ impl StubDriver {
                 }
                 Step::Wait(gate) => gate.acquire().await.unwrap().forget(),
                 Step::End => return None,
+                Step::Close => {
+                    self.lock().closed = true;
+                    return None;
+                }
                 Step::Die => {
                     self.kill();
                     return Some(Err(Status::unavailable("connection reset")));
