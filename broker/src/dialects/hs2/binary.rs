@@ -7,6 +7,7 @@ use std::time::Duration;
 use berth_runtime::auth::Authenticator;
 use berth_runtime::listen::{Protocol, Stream};
 use berth_runtime::tasks::Shutdown;
+use bytes::Buf as _;
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::time::Instant;
 
@@ -263,12 +264,12 @@ enum Login {
     None,
 }
 
+/// Sends an answer with its length in one go: a client that waits would be woken by the length alone.
 async fn send(write: &mut Writing, answer: &[u8], framed: bool) -> std::io::Result<()> {
-    if framed {
-        let length = u32::try_from(answer.len()).map_err(std::io::Error::other)?;
-        write.write_all(&length.to_be_bytes()).await?;
-    }
-    write.write_all(answer).await?;
+    let length = u32::try_from(answer.len()).map_err(std::io::Error::other)?;
+    let length = length.to_be_bytes();
+    let head: &[u8] = if framed { &length } else { &[] };
+    write.write_all_buf(&mut head.chain(answer)).await?;
     write.flush().await
 }
 

@@ -1,5 +1,6 @@
 //! The bytes of a connection, cut into messages.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -11,8 +12,8 @@ use super::wire::{self, Fault};
 const STALL: Duration = Duration::from_secs(60);
 /// What may wait behind a call that is being answered.
 const MAX_AHEAD_BYTES: usize = 64 << 10;
-/// How much is read at once.
-const READ_BYTES: usize = 64 << 10;
+/// Room for what is read at once: little for a connection that is idle or makes small calls, more as more comes.
+const READ_BYTES: RangeInclusive<usize> = 4 << 10..=64 << 10;
 
 /// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,8 @@ pub(super) struct Inbound<R> {
     framed: bool,
     /// What is left of the frame that has begun.
     frame_left: usize,
+    /// Room for what is read next.
+    room: usize,
     most: usize,
 }
 
@@ -54,6 +57,7 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
             messages: BytesMut::new(),
             framed: false,
             frame_left: 0,
+            room: *READ_BYTES.start(),
             most,
         }
     }
@@ -104,6 +108,11 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
             }
             let begun = !self.messages.is_empty() || !self.raw.is_empty() || self.frame_left > 0;
             let wait = if begun { STALL } else { patience };
+            if !begun {
+                // What the last message took, which may have been a long one, is not kept while nothing comes.
+                (self.raw, self.messages) = (BytesMut::new(), BytesMut::new());
+                self.room = *READ_BYTES.start();
+            }
             match (tokio::time::timeout(wait, self.more()).await, begun) {
                 (Ok(read), begun) => match (read?, begun) {
                     (0, true) => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
@@ -134,8 +143,10 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
         } else {
             &mut self.messages
         };
-        into.reserve(READ_BYTES);
-        self.read.read_buf(into).await
+        into.reserve(self.room);
+        let read = self.read.read_buf(into).await?;
+        self.room = (2 * read).clamp(*READ_BYTES.start(), *READ_BYTES.end());
+        Ok(read)
     }
 
     /// Takes frames off.

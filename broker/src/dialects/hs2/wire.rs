@@ -28,8 +28,8 @@ const ONEWAY: u8 = 4;
 const VERSION: u32 = 0x8001_0000;
 /// Structs within structs. The service needs four.
 const MAX_DEPTH: usize = 32;
-/// Values in one message. A call has a few dozen; confs are two each.
-const MAX_VALUES: usize = 100_000;
+/// Values in one message. A call has a few dozen; confs are two each. What comes in many pieces is read as often.
+const MAX_VALUES: usize = 10_000;
 /// Longest name of a method.
 const MAX_NAME_BYTES: usize = 256;
 

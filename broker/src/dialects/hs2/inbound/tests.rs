@@ -63,3 +63,27 @@ async fn a_client_that_stops_in_a_message_is_given_up() {
         Err(Ended::Silent)
     ));
 }
+
+#[tokio::test]
+async fn i8_a_connection_that_is_idle_keeps_little_room() {
+    let long = call("GetInfo", |out| out.text(2, &"x".repeat(1 << 20)));
+    for is_framed in [true, false] {
+        let (mut client, server) = tokio::io::duplex(4 << 20);
+        let mut inbound = Inbound::new(server, 2 << 20);
+        inbound.begin(is_framed);
+        let sent = if is_framed {
+            framed(&[long.as_slice()])
+        } else {
+            long.clone()
+        };
+        tokio::io::AsyncWriteExt::write_all(&mut client, &sent)
+            .await
+            .unwrap();
+        let read = inbound.next(Duration::from_secs(1)).await.unwrap().unwrap();
+        assert_eq!(read.len(), long.len());
+        let waiting = inbound.next(Duration::from_secs(9999));
+        assert!(futures_util::FutureExt::now_or_never(waiting).is_none());
+        let kept = inbound.raw.capacity() + inbound.messages.capacity();
+        assert!(kept <= 8 << 10, "{kept} bytes");
+    }
+}
