@@ -16,6 +16,7 @@ mod handlers;
 pub mod idempotency;
 pub mod job;
 pub mod kind;
+mod lenient;
 pub mod listed;
 pub mod paths;
 pub(crate) mod receipt;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::num::ParseIntError;
 
 use berth_core::record::Lifetime;
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::duration;
+use super::lenient::{list, number, text, texts};
 use super::refusal::Refusal;
 
 /// Entries on a page of sessions, and lines of a log, unless asked otherwise.
@@ -22,27 +22,31 @@ const MOST_ROWS: &str = "livy.rsc.sql.num-rows";
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NewSession {
     /// "pyspark", "sql" or "shared".
+    #[serde(deserialize_with = "text")]
     pub kind: Option<String>,
     /// Whom to run as, if impersonation is on.
+    #[serde(deserialize_with = "text")]
     pub proxy_user: Option<String>,
     /// Jars.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     pub jars: Vec<String>,
     /// Python files.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     pub py_files: Vec<String>,
     /// Files.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     pub files: Vec<String>,
     /// Archives.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     pub archives: Vec<String>,
     /// `spark.driver.memory`.
+    #[serde(deserialize_with = "text")]
     pub driver_memory: Option<String>,
     /// `spark.driver.cores`.
     #[serde(deserialize_with = "number")]
     pub driver_cores: Option<u32>,
     /// `spark.executor.memory`.
+    #[serde(deserialize_with = "text")]
     pub executor_memory: Option<String>,
     /// `spark.executor.cores`.
     #[serde(deserialize_with = "number")]
@@ -51,8 +55,10 @@ pub struct NewSession {
     #[serde(deserialize_with = "number")]
     pub num_executors: Option<u32>,
     /// `spark.yarn.queue`.
+    #[serde(deserialize_with = "text")]
     pub queue: Option<String>,
     /// A name that no other live session has.
+    #[serde(deserialize_with = "text")]
     pub name: Option<String>,
     /// Spark properties.
     #[serde(deserialize_with = "texts")]
@@ -61,8 +67,10 @@ pub struct NewSession {
     #[serde(deserialize_with = "number")]
     pub heartbeat_timeout_in_second: Option<u32>,
     /// How long the session lives at most.
+    #[serde(deserialize_with = "text")]
     pub ttl: Option<String>,
     /// How long the session may be idle.
+    #[serde(deserialize_with = "text")]
     pub idle_timeout: Option<String>,
 }
 
@@ -221,41 +229,27 @@ pub fn slice<T>(entries: Vec<T>, from: i64, size: i64) -> Vec<T> {
     entries.into_iter().skip(clamp(from)).take(clamp(size)).collect()
 }
 
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
-    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
-}
-
-pub(super) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
-    match Option::<Value>::deserialize(from)? {
-        None => Ok(None),
-        Some(Value::String(text)) => text.parse().map(Some).map_err(D::Error::custom),
-        Some(value) => serde_json::from_value(value).map(Some).map_err(D::Error::custom),
-    }
-}
-
-pub(super) fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
-    let values = Option::<BTreeMap<String, Value>>::deserialize(from)?.unwrap_or_default();
-    let text = |(key, value)| match value {
-        Value::String(text) => Ok((key, text)),
-        Value::Number(_) | Value::Bool(_) => Ok((key, value.to_string())),
-        Value::Null | Value::Array(_) | Value::Object(_) => Err(D::Error::custom(format!(
-            "conf {key} is neither text, number nor boolean"
-        ))),
-    };
-    values.into_iter().map(text).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn reads_what_lenient_clients_send() {
-        let body = br#"{"conf":{"a":1,"b":true},"driverCores":"2","jars":null,"driverMemory":"1g"}"#;
+        // livy#17
+        let body = br#"{"conf":{"a":1,"b":true,"c":null},"driverCores":"2","jars":null,"driverMemory":"1g",
+            "executorMemory":2048,"queue":null,"files":[1,"x"]}"#;
         let new: NewSession = read(body).unwrap();
         assert_eq!(new.driver_cores, Some(2));
+        assert_eq!(
+            (new.files.clone(), new.queue.clone()),
+            (vec!["1".to_owned(), "x".to_owned()], None)
+        );
         let conf = new.spark_conf();
         assert_eq!((conf["a"].as_str(), conf["b"].as_str()), ("1", "true"));
+        assert_eq!(
+            (conf.get("c"), conf["spark.executor.memory"].as_str()),
+            (None, "2048")
+        );
         assert_eq!(conf["spark.driver.memory"], "1g");
     }
 
@@ -267,6 +261,8 @@ mod tests {
             r#"{"heartbeatTimeoutInSecs":1}"#,
             r#"{"jars":"a.jar"}"#,
             r#"{"conf":{"a":[]}}"#,
+            r#"{"jars":[null]}"#,
+            r#"{"queue":{}}"#,
         ] {
             assert!(read::<NewSession>(body.as_bytes()).is_err(), "{body}");
         }

@@ -4,20 +4,17 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use berth_core::batch::OnNodeLoss;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::Batch;
 use crate::dialects::livy::files;
+use crate::dialects::livy::lenient::{list, number, text, texts};
 use crate::dialects::livy::paths::resolve;
 use crate::dialects::livy::refusal::Refusal;
-use crate::dialects::livy::request::{NewSession, is_name, number, texts};
+use crate::dialects::livy::request::{NewSession, is_name};
 
 /// Confs that say what is done when the place of a batch is lost.
 const ON_NODE_LOSS: [&str; 2] = ["spark.berth.batch.on-node-loss", "berth.batch.on-node-loss"];
-/// Items of one list.
-const MAX_ITEMS: usize = 1000;
 
 /// The body. What sessions have and batches do not is refused, as by Livy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -25,10 +22,13 @@ const MAX_ITEMS: usize = 1000;
 pub struct NewBatch {
     #[serde(skip)]
     is_uploaded: bool,
+    #[serde(deserialize_with = "text")]
     file: Option<String>,
+    #[serde(deserialize_with = "text")]
     class_name: Option<String>,
     #[serde(deserialize_with = "list")]
     args: Vec<String>,
+    #[serde(deserialize_with = "text")]
     proxy_user: Option<String>,
     #[serde(deserialize_with = "list")]
     jars: Vec<String>,
@@ -38,15 +38,19 @@ pub struct NewBatch {
     files: Vec<String>,
     #[serde(deserialize_with = "list")]
     archives: Vec<String>,
+    #[serde(deserialize_with = "text")]
     driver_memory: Option<String>,
     #[serde(deserialize_with = "number")]
     driver_cores: Option<u32>,
+    #[serde(deserialize_with = "text")]
     executor_memory: Option<String>,
     #[serde(deserialize_with = "number")]
     executor_cores: Option<u32>,
     #[serde(deserialize_with = "number")]
     num_executors: Option<u32>,
+    #[serde(deserialize_with = "text")]
     queue: Option<String>,
+    #[serde(deserialize_with = "text")]
     name: Option<String>,
     #[serde(deserialize_with = "texts")]
     conf: BTreeMap<String, String>,
@@ -156,22 +160,4 @@ fn on_node_loss(conf: &mut BTreeMap<String, String>) -> Result<OnNodeLoss, Refus
         };
     }
     Ok(asked)
-}
-
-/// A list whose items may be numbers and booleans, as Airflow sends arguments.
-fn list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    let values = Option::<Vec<Value>>::deserialize(from)?.unwrap_or_default();
-    if values.len() > MAX_ITEMS {
-        return Err(D::Error::custom(format!(
-            "a list has more than {MAX_ITEMS} items"
-        )));
-    }
-    let text = |value| match value {
-        Value::String(text) => Ok(text),
-        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => Err(D::Error::custom(
-            "an item of a list is neither text, number nor boolean",
-        )),
-    };
-    values.into_iter().map(text).collect()
 }

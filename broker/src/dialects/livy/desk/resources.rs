@@ -72,11 +72,11 @@ impl Desk {
             match self.brought_to(seat, resource).await {
                 Ok(end) => return Ok(end),
                 Err(DriverFault::Refused(reason)) => return Ok(End::refused(&reason, now())),
-                Err(DriverFault::Silent(reason)) => return Err(Refusal::Unavailable(reason)),
+                Err(DriverFault::Silent(reason)) => return Err(kept(&reason)),
                 Err(_gone) => seat = self.backend.lost(seat).await?,
             }
         }
-        Err(Refusal::Unavailable("the session is being moved".to_owned()))
+        Err(kept("the session is being moved"))
     }
 
     async fn brought_to(&self, seat: Seat, resource: &Statement) -> Result<End, DriverFault> {
@@ -188,4 +188,11 @@ impl Desk {
         }
         self.stop_statement(listed, &job).await
     }
+}
+
+/// What its client is told of a resource that no driver has confirmed: it is part of the session all the same.
+fn kept(why: &str) -> Refusal {
+    Refusal::Unavailable(format!(
+        "{why}; the resource is kept, and the session's next driver gets it without another call"
+    ))
 }
