@@ -26,8 +26,9 @@ use super::failure::Failure;
 const MAX_BYTES: usize = 64 << 10;
 /// Longest subdomain.
 const MAX_SUBDOMAIN_CHARS: usize = 100;
-/// The keys that name the user to act for.
-const PROXY_KEYS: [&str; 2] = ["kyuubi.session.proxy.user", "hive.server2.proxy.user"];
+/// The keys that name the user to act for; Hive's counts where Kyuubi's is not given.
+const PROXY: &str = "kyuubi.session.proxy.user";
+const HIVE_PROXY: &str = "hive.server2.proxy.user";
 
 /// The database that clients name which want none.
 const DEFAULT: &str = "default";
@@ -76,7 +77,9 @@ impl Opening {
             )));
         }
         let mut opening = Self::default();
-        for (key, value) in pairs {
+        // Maps of clients have no order.
+        let (hive, others): (Vec<_>, Vec<_>) = pairs.iter().partition(|(key, _)| key.ends_with(HIVE_PROXY));
+        for (key, value) in hive.into_iter().chain(others) {
             opening.take(key, value)?;
         }
         Ok(opening)
@@ -110,7 +113,7 @@ impl Opening {
     fn take_plain(&mut self, key: &str, value: &str) -> Result<(), Failure> {
         match key {
             "" => {}
-            _ if PROXY_KEYS.contains(&key) => self.proxy_user = Some(value.to_owned()),
+            PROXY | HIVE_PROXY => self.proxy_user = Some(value.to_owned()),
             "berth.profile" => self.profile = Some(value.to_owned()),
             "wmapp" | "applicationName" | "kyuubi.session.name" => self.name = Some(value.to_owned()),
             "wmpool" => {}

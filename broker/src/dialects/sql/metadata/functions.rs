@@ -18,12 +18,24 @@ use crate::dialects::sql::session::Session;
 pub(super) async fn functions(session: &Session, wanted: &Wanted) -> Result<Rows, Failure> {
     let mut rows = Vec::new();
     let mut seen = BTreeSet::new();
+    let mut failed = None;
     for schema in schemas(session, &wanted.catalog, &wanted.schema).await? {
         if schema == Schema::plain(GLOBAL_TEMP) {
             continue;
         }
         let place = format!("{}.{}", quoted(&wanted.catalog), schema.quoted());
-        let batches = session.whole(&plan::catalog(&Ask::Functions(&place))).await?;
+        let batches = match session.whole(&plan::catalog(&Ask::Functions(&place))).await {
+            Ok(batches) => batches,
+            Err(failure) if failure.is_passing => return Err(failure),
+            // It is dropped meanwhile.
+            Err(failure) if failure.is_of_what_is_gone() => continue,
+            // One database that cannot be read must not hide the others.
+            Err(failure) => {
+                tracing::debug!(session.id = %session.id, place, error = %failure, "functions cannot be listed");
+                failed = Some(failure);
+                continue;
+            }
+        };
         for batch in &batches {
             let listed = functions_of(batch).into_iter();
             let matching = listed.filter(|function| wanted.name.is_match(&function.name));
@@ -33,7 +45,10 @@ pub(super) async fn functions(session: &Session, wanted: &Wanted) -> Result<Rows
         }
         room(rows.len())?;
     }
-    Ok(rows)
+    match failed {
+        Some(failure) if rows.is_empty() => Err(failure),
+        _ => Ok(rows),
+    }
 }
 
 /// A function.

@@ -41,7 +41,7 @@ pub(crate) fn statement(text: &str, overlay: &[(String, String)]) -> Result<Aske
             "kyuubi.operation.get.current.database" => "SELECT current_database()".clone_into(statement),
             "kyuubi.operation.language" | "kyuubi.operation.result.format" => {}
             _ if key.starts_with("spark.") => others.spark(key, value)?,
-            _ if key.starts_with("kyuubi.") => {
+            _ if key.starts_with("kyuubi.") || key.starts_with("hive.server2.") => {
                 others.note(key, "has no meaning for one statement and is ignored")
             }
             _ => drop(others.confs.insert(key.clone(), value.clone())),

@@ -44,6 +44,19 @@ fn confs_come_with_and_without_their_prefixes() {
 }
 
 #[test]
+fn kyuubis_word_for_the_user_to_act_for_goes_before_hives() {
+    // hs2#19, kyuubi#45
+    let (kyuubis, hives) = (
+        ("kyuubi.session.proxy.user", "ann"),
+        ("set:hiveconf:hive.server2.proxy.user", "bob"),
+    );
+    for pairs in [[kyuubis, hives], [hives, kyuubis]] {
+        assert_eq!(read(&pairs).unwrap().proxy_user.as_deref(), Some("ann"));
+    }
+    assert_eq!(read(&[hives]).unwrap().proxy_user.as_deref(), Some("bob"));
+}
+
+#[test]
 fn keys_that_a_session_must_not_have_are_refused_by_name() {
     // hs2#18
     let cases = [
