@@ -108,8 +108,9 @@ impl Cursor {
             at += taken as u64;
             wanted -= taken;
             room = room.saturating_sub(taken * row_bytes);
-            buffer.read_to(at);
         }
+        // Not before: of a call that is given up, the rows have to stay.
+        buffer.read_to(at);
         let more = !matches!(buffer.look(at), Some(Ok(None)));
         if at > start || self.starts.back() != Some(&start) {
             self.turn(orientation, start);

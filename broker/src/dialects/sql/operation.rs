@@ -267,7 +267,10 @@ impl Operation {
             self.note(&format!("INFO {} -> {name} [{}]", from, self.id));
         }
         if changed && settles {
-            lock(&self.moments).completed_at = Some(unix_millis());
+            let mut moments = lock(&self.moments);
+            moments.completed_at = Some(unix_millis());
+            // Until now its client may have waited for it.
+            moments.used_at = Instant::now();
         }
         changed && settles
     }

@@ -184,12 +184,15 @@ impl Session {
         let operations = lock(&self.operations);
         if operations
             .values()
-            .any(|operation| !operation.state().is_settled() || operation.is_fetched())
+            .any(|operation| !operation.state().is_settled())
         {
             return Duration::ZERO;
         }
+        // A call that waited for a statement was made when that began.
+        let unused = operations.values().map(|operation| operation.unused()).min();
         drop(operations);
-        lock(&self.used_at).elapsed()
+        let uncalled = lock(&self.used_at).elapsed();
+        unused.map_or(uncalled, |unused| unused.min(uncalled))
     }
 
     /// Enters an operation. One that is settled and longest unused gives way if there are `most` already.
