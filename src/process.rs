@@ -37,6 +37,8 @@ struct Process {
     /// What sends clients here.
     signs: Tasks,
     doors: Tasks,
+    /// The door at which other brokers ask for what runs here.
+    back_door: Tasks,
     /// How long calls and connections may go on after the first signal.
     patience: Duration,
     broker: Option<Broker>,
@@ -81,6 +83,7 @@ impl Process {
         Self {
             signs: Tasks::new(shutdown.child()),
             doors: Tasks::new(shutdown.child()),
+            back_door: Tasks::new(shutdown.child()),
             shutdown,
             patience: PATIENCE,
             broker: None,
@@ -109,7 +112,7 @@ impl Process {
             let (locks, doors) = (doors::Locks::of(&config, &self.doors)?, &self.doors);
             doors::serve("connect", clients.connect, broker.connect_routes(), &locks, doors);
             doors::serve_livy(clients.livy, &broker, &locks, doors);
-            doors::serve_kyuubi(clients.kyuubi, &broker, &locks, doors);
+            doors::serve_kyuubi(clients.kyuubi, &broker, &locks, &self.back_door);
             doors::serve_hs2((clients.hs2, clients.hs2_http), &broker, &locks, doors);
             parts::publish(&config, &addresses, &self.signs)?;
             self.broker = Some(broker);
@@ -126,7 +129,7 @@ impl Process {
         tls
     }
 
-    /// 1. send no more clients here; 2. stop accepting and let calls finish; 3. end the broker, which gives its record
+    /// 1. send no more clients here; 2. stop accepting and let calls finish, and what runs be fetched; 3. end the broker, which gives its record
     ///    back; 4. end or leave the drivers. A second signal ends what still runs at once.
     async fn end(self, wish: Wish, mut signals: Signals) {
         let again = async {
@@ -135,7 +138,7 @@ impl Process {
         };
         let orderly = async {
             self.signs.stop(PATIENCE).await;
-            self.doors.stop(self.patience).await;
+            tokio::join!(self.doors.stop(self.patience), self.close_back_door());
             if let Some(broker) = &self.broker {
                 broker.stop(PATIENCE).await;
             }
@@ -152,6 +155,14 @@ impl Process {
         if let (Some(agent), Wish::Stop) = (&self.agent, wish) {
             agent.stop(Duration::ZERO).await;
         }
+    }
+
+    /// Operations over REST and HTTP are their broker's, whichever one their clients ask.
+    async fn close_back_door(&self) {
+        if let Some(broker) = &self.broker {
+            broker.until_fetched(self.patience.saturating_sub(PATIENCE)).await;
+        }
+        self.back_door.stop(PATIENCE).await;
     }
 }
 

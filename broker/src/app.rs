@@ -44,6 +44,9 @@ use crate::tunnel::Dialer;
 use record::register;
 use sessions_watch::{follow, follow_losses};
 
+/// How often a broker that is about to end looks whether its operations have been fetched.
+const FETCHED_POLL: Duration = Duration::from_millis(200);
+
 /// A running broker.
 #[derive(Debug)]
 pub struct Broker {
@@ -52,6 +55,7 @@ pub struct Broker {
     connect: Router,
     livy: Router,
     livy_secures: bool,
+    sql: Arc<Engine>,
     hs2: Arc<Hs2>,
     kyuubi: Arc<Kyuubi>,
     calls: Calls,
@@ -169,7 +173,13 @@ impl Broker {
             peers.clone(),
             &tasks,
         );
-        let hs2 = Hs2::new(engine, Arc::clone(&store), config.hs2.clone(), peers, &tasks);
+        let hs2 = Hs2::new(
+            Arc::clone(&engine),
+            Arc::clone(&store),
+            config.hs2.clone(),
+            peers,
+            &tasks,
+        );
         let livy = livy::router(desk, batches)
             .layer(middleware::from_fn(identity::livy))
             .layer(middleware::from_fn_with_state(calls.clone(), limit::livy));
@@ -185,6 +195,7 @@ impl Broker {
             connect,
             livy,
             livy_secures,
+            sql: engine,
             hs2,
             kyuubi,
             calls,
@@ -241,6 +252,18 @@ impl Broker {
             (false, false) => Some("the store does not answer: the broker's lease is not held"),
             (false, true) => None,
         })
+    }
+
+    /// Waits until the operations of clients that go on at other brokers have ended and been fetched, for `patience`.
+    pub async fn until_fetched(&self, patience: Duration) {
+        let fetched = async {
+            while self.sql.is_awaited() {
+                tokio::time::sleep(FETCHED_POLL).await;
+            }
+        };
+        if tokio::time::timeout(patience, fetched).await.is_err() {
+            tracing::info!("operations over REST or HTTP end with this broker; their clients run them again");
+        }
     }
 
     /// Ends the broker: what runs may finish within `patience`, then its record goes.

@@ -1,6 +1,7 @@
 """Any broker serves HiveServer2's protocol over HTTP. Cases: spec of HiveServer2's Thrift protocol."""
 
 import signal
+import socket
 
 import pytest
 from berth_cluster import BROKER_CONFIG
@@ -209,6 +210,38 @@ def test_a_broker_that_is_told_to_end_waits_for_its_connections(cluster, patient
     refused = probe.open(profile="default").status
     assert refused.statusCode == ERROR and "connect again" in refused.errorMessage
     patient.process.wait(60)
+
+
+# One task of some 20 s.
+LONG = "select count(*) as n from range(0, 2000000000, 1, 1) where hash(id) = 7 and hash(id + 1) = 8"
+
+
+def is_shut(address):
+    host, port = address.split("://")[-1].split("/")[0].rsplit(":", 1)
+    with socket.socket() as knocking:
+        return knocking.connect_ex((host, int(port))) != 0
+
+
+def test_operations_over_rest_and_http_are_fetched_before_their_broker_ends(cluster, patient, user):
+    """kyuubi#72, hs2#65: from another broker, which asks the one that is told to end"""
+    cluster.wait_warm()
+    here, there = [Kyuubi(address_of(broker, "Kyuubi").split("//")[1].strip(), user) for broker in (patient, cluster.brokers[0])]
+    session = here.open()
+    http = [Probe(http_of(broker), "http", user=user) for broker in (patient, cluster.brokers[0])]
+    assert http[0].open(profile="default").status.statusCode == SUCCESS
+    http[1].session = http[0].session
+    begun, many = session.begin(LONG), http[0].execute("select id from range(1000)").operationHandle
+    patient.signal(signal.SIGTERM)
+    wait_until(lambda: is_shut(http_of(patient)), 30, "its door for clients is open")
+    elsewhere = session.at(there)
+    assert elsewhere.event(begun)["state"] in ("PENDING_STATE", "RUNNING_STATE"), "it was over too soon to show anything"
+    assert len(http[1].rows(many)) == 1000
+    assert elsewhere.settled(begun)["state"] == "FINISHED_STATE"
+    assert elsewhere.rows(begun) == [[0]]
+    patient.process.wait(60)
+    assert elsewhere.run("select 1") == [[1]]
+    elsewhere.close()
+    http[1].close_session()
 
 
 @pytest.fixture

@@ -241,6 +241,12 @@ impl Buffer {
         self.lock().received
     }
 
+    /// True once its client has read the last row.
+    pub(super) fn is_read(&self) -> bool {
+        let state = self.lock();
+        state.end.is_some() && state.read_to >= state.received
+    }
+
     /// Waits until there is so much that its client had better begin to read: enough, or more than there is room for.
     /// Cancel-safe.
     pub(super) async fn ample(&self) {

@@ -226,6 +226,14 @@ impl Engine {
         let _closed = done.1.await;
     }
 
+    /// True while a client that other brokers serve as well has a use for an operation that is here.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let sessions: Vec<_> = self.lock().values().cloned().collect();
+        sessions
+            .iter()
+            .any(|session| session.is_shared() && session.is_awaited())
+    }
+
     /// Closes what nobody uses.
     fn sweep(self: &Arc<Self>) {
         let unused = Duration::from_secs(self.config.operation_idle_seconds);

@@ -31,6 +31,9 @@ use super::log::Log;
 use super::plan::Progress;
 use crate::dialects::connect::inside::Inside;
 
+/// How long a client that polls may take to ask again.
+const POLLED_WITHIN: Duration = Duration::from_secs(5);
+
 /// What an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -193,6 +196,15 @@ impl Operation {
             return Duration::ZERO;
         }
         lock(&self.moments).used_at.elapsed()
+    }
+
+    /// True while it runs, its client has rows to read, or may be about to ask what became of it.
+    pub(super) fn is_awaited(&self) -> bool {
+        let is_over = match self.state() {
+            State::Finished(_) => self.buffer.is_read(),
+            other => other.is_settled(),
+        };
+        !is_over || self.unused() < POLLED_WITHIN
     }
 
     /// True while a client waits for rows.

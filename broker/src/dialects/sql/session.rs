@@ -195,6 +195,13 @@ impl Session {
         unused.map_or(uncalled, |unused| unused.min(uncalled))
     }
 
+    /// True while a client has a use for an operation of it.
+    pub(super) fn is_awaited(&self) -> bool {
+        lock(&self.operations)
+            .values()
+            .any(|operation| operation.is_awaited())
+    }
+
     /// Enters an operation. One that is settled and longest unused gives way if there are `most` already.
     ///
     /// # Errors
