@@ -12,10 +12,10 @@ import warnings
 
 from berth_driver import magics
 from berth_driver.failure import Failure
+from berth_driver.text import CUT, MAX_TEXT
 
-MAX_TEXT = 1 << 20
 MAX_FRAMES = 50
-CUT = "\n... (output cut by Berth)"
+MAX_ERROR_TEXT = 1 << 18
 
 
 class Capture(io.TextIOBase):
@@ -125,4 +125,4 @@ def describe_error(error):
 
 
 def cut(text):
-    return text if len(text) <= MAX_TEXT // 4 else text[: MAX_TEXT // 4] + CUT
+    return text if len(text) <= MAX_ERROR_TEXT else text[:MAX_ERROR_TEXT] + CUT

@@ -2,6 +2,7 @@
 
 import base64
 import collections
+import functools
 import json
 import os
 import pickle
@@ -23,12 +24,22 @@ class JobContext:
     def __init__(self, session, scratch):
         self.sc = session.sparkContext
         self.spark_session = session
-        self.sql_ctx = self.hive_ctx = session
         self.streaming_ctx = None
         self._scratch = scratch
         self._directory = None
         self._lock = threading.Lock()
         self._shared = collections.OrderedDict()
+
+    @functools.cached_property
+    def sql_ctx(self):
+        """What jobs of Spark 1 call."""
+        from pyspark.sql import SQLContext
+
+        return SQLContext(self.sc, self.spark_session)
+
+    @property
+    def hive_ctx(self):
+        return self.sql_ctx
 
     def get_shared_object(self, name):
         """What a job of this session has set under the name; None if there is nothing."""

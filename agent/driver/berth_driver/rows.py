@@ -12,8 +12,12 @@ DEFAULT_ROWS = 1000
 MAX_ROWS = 100_000
 MAX_CHARS = 4 << 20
 MAX_FRAMES = 200
+# After which the calendar repeats.
+DAYS_OF_400_YEARS = 146_097
 # Types whose values Python does not have: Spark writes them as text.
 AS_TEXT = ("IntervalType", "CalendarIntervalType", "GeometryType", "GeographyType")
+# Python's own dates have years from 1 to 9999, and the first and last instants of these in some zones only.
+AS_NUMBER = {"TimestampType": "unix_micros", "DateType": "unix_date"}
 
 
 def run(spark, code, most=DEFAULT_ROWS):
@@ -34,22 +38,28 @@ def run(spark, code, most=DEFAULT_ROWS):
 
 
 def readable(result, kinds):
-    """The same rows, with columns that Python cannot hold as Spark's own text."""
-    from pyspark.sql import functions
-
-    if not any(is_text(kind) for kind in kinds):
+    """The same rows, with columns that Python cannot hold as Spark's own text or numbers."""
+    if not any(is_text(kind) or name_of(kind) in AS_NUMBER for kind in kinds):
         return result
     names = [f"c{at}" for at in range(len(kinds))]
-    columns = [
-        functions.col(name).cast("string") if is_text(kind) else functions.col(name)
-        for name, kind in zip(names, kinds)
-    ]
-    return result.toDF(*names).select(*columns)
+    return result.toDF(*names).select(*(column(name, kind) for name, kind in zip(names, kinds)))
+
+
+def column(name, kind):
+    from pyspark.sql import functions
+
+    if name_of(kind) in AS_NUMBER:
+        return getattr(functions, AS_NUMBER[name_of(kind)])(name)
+    return functions.col(name).cast("string") if is_text(kind) else functions.col(name)
+
+
+def name_of(kind):
+    return type(kind).__name__
 
 
 def is_text(kind):
     """True of a type that is one of those, or made of one."""
-    if type(kind).__name__.endswith(AS_TEXT):
+    if name_of(kind).endswith(AS_TEXT):
         return True
     parts = [getattr(kind, name, None) for name in ("elementType", "keyType", "valueType")]
     parts += [field.dataType for field in getattr(kind, "fields", [])]
@@ -60,9 +70,11 @@ def cell(value, kind):
     """A value of a type of Spark's as JSON has it."""
     if value is None or isinstance(value, str):
         return value
-    name = type(kind).__name__
+    name = name_of(kind)
+    if name in AS_NUMBER and isinstance(value, int):
+        return day(value) if name == "DateType" else instant(value)
     if name == "TimestampType":
-        # PySpark gives an instant in the zone of its process.
+        # Within another value, PySpark gives an instant in the zone of its process.
         return value.astimezone(datetime.timezone.utc).isoformat().replace("+00:00", "Z")
     if name == "ArrayType":
         return [cell(part, kind.elementType) for part in value]
@@ -71,6 +83,22 @@ def cell(value, kind):
     if name == "StructType":
         return {field.name: cell(part, field.dataType) for field, part in zip(kind.fields, value)}
     return value_of(value)
+
+
+def instant(micros):
+    """An instant, counted from 1970, as ISO 8601 has it."""
+    days, rest = divmod(micros, 24 * 3600 * 1_000_000)
+    time = (datetime.datetime.min + datetime.timedelta(microseconds=rest)).time()
+    return f"{day(days)}T{time.isoformat()}Z"
+
+
+def day(days):
+    """A day of any year, counted from 1970-01-01, as Spark writes it."""
+    cycles, within = divmod(days + datetime.date(1970, 1, 1).toordinal() - 1, DAYS_OF_400_YEARS)
+    date = datetime.date.fromordinal(within + 1)
+    year = date.year + 400 * cycles
+    sign = "-" if year < 0 else "+" if year > 9999 else ""
+    return f"{sign}{abs(year):04d}-{date.month:02d}-{date.day:02d}"
 
 
 def value_of(value):

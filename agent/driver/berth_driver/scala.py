@@ -7,9 +7,9 @@ import threading
 
 from berth_driver import scala_effects, scala_text, scala_values
 from berth_driver.failure import Failure
+from berth_driver.text import CUT, MAX_TEXT
 
-MAX_TEXT = 1 << 20
-CUT = "\n... (output cut by Berth)"
+MAX_REPORT_BYTES = 1 << 20
 MAX_CANDIDATES = 200
 PRELUDE = (
     "import org.apache.spark.SparkContext._\nimport spark.implicits._\nimport spark.sql\n"
@@ -20,16 +20,19 @@ PRELUDE = (
 class Output:
     """A bounded stream of the JVM, emptied by reading it."""
 
-    def __init__(self, jvm):
-        self.jvm = jvm
-        self.buffer = jvm.org.apache.hadoop.io.BoundedByteArrayOutputStream(MAX_TEXT)
-        self.stream = jvm.java.io.PrintStream(self.buffer, True, "UTF-8")
+    def __init__(self, jvm, bound):
+        """`bound` is a stream that fails when it is full; others may have used it before."""
+        self.bound, self.buffer = bound, jvm.java.io.ByteArrayOutputStream()
+        bound.reset()
+        # The bound is asked first. Its own bytes could not be read without a copy of all its room through Py4J.
+        both = jvm.org.apache.commons.io.output.TeeOutputStream(bound, self.buffer)
+        self.stream = jvm.java.io.PrintStream(both, True, "UTF-8")
 
     def take(self):
         self.stream.flush()
-        size = self.buffer.size()
-        text = self.jvm.java.lang.String(self.buffer.getBuffer(), 0, size, "UTF-8") if size else ""
+        text = self.buffer.toString("UTF-8")
         self.buffer.reset()
+        self.bound.reset()
         return text
 
 
@@ -41,7 +44,7 @@ class Scala:
         self.starting = threading.Lock()
         self.busy = threading.Lock()
         self.guard = threading.Lock()
-        self.main = self.printed = self.reported = None
+        self.main = self.bound = self.printed = self.reported = None
         self.lines = scala_effects.Lines(classes)
         # The outside effects of the statement that ran last.
         self.effects = set()
@@ -81,7 +84,8 @@ class Scala:
 
     def _start(self):
         jvm = self.jvm
-        self.printed, reported = Output(jvm), Output(jvm)
+        bounded = jvm.org.apache.hadoop.io.BoundedByteArrayOutputStream
+        self.bound, reported = bounded(MAX_TEXT), Output(jvm, bounded(MAX_REPORT_BYTES))
         settings = jvm.scala.tools.nsc.Settings()
         arguments = ["-Yrepl-class-based", "-Yrepl-outdir", self.classes, "-usejavacp"]
         settings.processArguments(jvm.PythonUtils.toSeq(arguments).toList(), True)
@@ -219,7 +223,7 @@ class Capturing:
     def __enter__(self):
         scala, jvm = self.scala, self.scala.jvm
         jvm.java.lang.Thread.interrupted()
-        scala.printed = Output(jvm)
+        scala.printed = Output(jvm, scala.bound)
         self.out = jvm.java.lang.System.out
         jvm.java.lang.System.setOut(scala.printed.stream)
         console(jvm).setOutDirect(scala.printed.stream)

@@ -4,7 +4,7 @@ import json
 import shutil
 import threading
 
-from berth_driver import interpreter, rows, scala, variables
+from berth_driver import interpreter, rows, scala, text, variables
 from berth_driver.failure import Failure
 
 
@@ -12,13 +12,22 @@ class Shells:
     """Runs code of every kind. Values are those of their own kind; views, tables and confs are common."""
 
     def __init__(self, context, session, classes):
+        from pyspark.sql import SQLContext
+
         self.session = session
-        names = {"spark": session, "sc": context, "sqlContext": session}
+        # Code of Spark 1 asks its context for what a session has not: `setConf`, `registerDataFrameAsTable`, `cacheTable`.
+        names = {"spark": session, "sc": context, "sqlContext": SQLContext(context, session)}
         self.python = interpreter.Interpreter(names)
         self.scala = scala.Scala(context, session, classes)
 
     def run(self, kind, code):
         """The MIME bundle of a statement; what it raises comes through."""
+        bundle = self._run(kind, code)
+        if "text/plain" in bundle:
+            bundle["text/plain"] = text.fitted(bundle["text/plain"])
+        return bundle
+
+    def _run(self, kind, code):
         code = code.replace("\r\n", "\n")
         if kind == "spark":
             return self.scala.run(code)
@@ -62,8 +71,8 @@ class Shells:
 
 def no_r():
     found = "is" if shutil.which("Rscript") else "is not"
-    text = (
+    reason = (
         "Berth's drivers have no R interpreter, so statements of kind sparkr cannot run; use pyspark, spark or sql "
         f"(R itself {found} installed on this node; SparkR, which Spark has deprecated, is not in its Python package)"
     )
-    return Failure("InterpreterError", text)
+    return Failure("InterpreterError", reason)

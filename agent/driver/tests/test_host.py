@@ -13,7 +13,7 @@ import threading
 
 import pytest
 from berth_driver import (
-    effects, failure, frames, interpreter, jobs, processes, resources, rows, spark, supervisor)
+    effects, failure, frames, interpreter, jobs, processes, resources, rows, spark, supervisor, text)
 from py4j import java_gateway
 from pyspark import cloudpickle
 
@@ -99,9 +99,19 @@ def test_the_last_expression_is_shown_after_what_was_printed(shell):
 
 
 def test_endless_output_is_cut(shell):
-    shown = run(shell, "for _ in range(30): print('x' * 100000)")
+    assert len(run(shell, "for _ in range(30): print('x' * 100000)")) == 30 * 100_001 - 1
+    shown = run(shell, "for _ in range(300): print('x' * 100000)")
     assert shown.endswith("(output cut by Berth)")
-    assert len(shown) < 2 * interpreter.MAX_TEXT
+    assert len(shown) < 2 * text.MAX_TEXT
+
+
+@pytest.mark.parametrize("whole", ["\U0001f600" * text.MAX_TEXT, "\u4e2d" * 3_000_000 + "x" * 5_000_000, "\x00" * 4_000_000],
+                         ids=["pairs", "mixed", "controls"])
+def test_text_of_many_escapes_fits_into_a_frame(whole):
+    shown = text.fitted(whole)
+    assert shown.endswith("(output cut by Berth)") and whole.startswith(shown.removesuffix(text.CUT))
+    assert text.MAX_ENCODED // 2 < len(frames.encode({"text": shown})) <= frames.MAX_FRAME_BYTES
+    assert text.fitted("x" * text.MAX_TEXT) == "x" * text.MAX_TEXT
 
 
 def test_an_error_shows_the_code_and_not_this_program(shell):

@@ -38,6 +38,15 @@ def test_a_name_error_at_the_top_has_two_lines(driver):
     assert driver.error("pyspark", "done")[0] == "NameError"
 
 
+def test_the_context_of_spark_1_has_its_own_calls(python):
+    """Those that a session has not are what old notebooks call; the rest it shares with the session."""
+    python("sqlContext.registerDataFrameAsTable(sqlContext.range(3), 'three')")
+    assert python("sqlContext.tables().count() >= 1, spark.table('three').count()") == "(True, 3)"
+    python("sqlContext.setConf('spark.sql.shuffle.partitions', '7')")
+    assert python("spark.conf.get('spark.sql.shuffle.partitions'), sqlContext.sql('select 1').first()[0]") == "('7', 1)"
+    python("spark.conf.unset('spark.sql.shuffle.partitions')\nspark.catalog.dropTempView('three')")
+
+
 def test_python_magics(driver, python):
     """livy#77, #78, #79"""
     table = python("rows = [(1, None, 2.5), (2, 'a', None)]\n%table rows")[TABLE]
@@ -86,6 +95,10 @@ def test_rows_of_sql_have_their_schema(sql):
     ("1234567890123.123456789", "1234567890123.123456789"), ("123456789012345678901", "123456789012345678901"),
     ("double('NaN')", "NaN"), ("float('-inf')", "-Infinity"), ("1e300D", 1e300), ("true", True), ("'\u00e4'", "\u00e4"),
     ("date'2020-01-02'", "2020-01-02"), ("timestamp'2020-01-02 03:04:05+00:00'", "2020-01-02T03:04:05Z"),
+    ("date'0001-01-01'", "0001-01-01"), ("date'-0044-03-15'", "-0044-03-15"), ("date'+10000-01-01'", "+10000-01-01"),
+    ("timestamp'0001-01-01 00:00:00Z'", "0001-01-01T00:00:00Z"),
+    ("timestamp'9999-12-31 23:59:59.999999Z'", "9999-12-31T23:59:59.999999Z"),
+    ("timestamp'1969-12-31 23:59:59.5Z'", "1969-12-31T23:59:59.500000Z"),
     ("timestamp_ntz'2020-01-02 03:04:05.5'", "2020-01-02T03:04:05.500000"), ("X'00ff'", "AP8="),
     ("array(1.5, null)", [1.5, None]), ("map(1, date'2020-01-02')", {"1": "2020-01-02"}),
     ("named_struct('a', named_struct('b', timestamp'2020-01-02 03:04:05Z'))", {"a": {"b": "2020-01-02T03:04:05Z"}}),

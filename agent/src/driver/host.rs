@@ -68,6 +68,7 @@ const HOST: &[(&str, &str)] = &[
         "supervisor.py",
         include_str!("../../driver/berth_driver/supervisor.py"),
     ),
+    ("text.py", include_str!("../../driver/berth_driver/text.py")),
     (
         "training.py",
         include_str!("../../driver/berth_driver/training.py"),
