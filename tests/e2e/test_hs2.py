@@ -16,7 +16,7 @@ SLOW = "select count(*) as n from range(1000000000000) where hash(id) = 7"
 POLL = 1
 
 
-def test_confs_of_a_session(address, user):
+def test_confs_of_a_session(up, address, user):
     """hs2#16, #17, #18, #19"""
     probe = Probe(address, user=user)
     probe.open(conf={"set:hiveconf:spark.sql.shuffle.partitions": "7", "set:hivevar:x": "1", "y": "2"})
@@ -43,6 +43,7 @@ def test_confs_of_a_session(address, user):
     assert opened.status.statusCode == ERROR and "nowhere_at_all" in opened.status.errorMessage
     opened = probe.open(conf={"hive.server2.proxy.user": f"{user}-other"})
     assert opened.status.statusCode == SUCCESS, "where nobody is asked, everybody may be anybody"
+    assert up.session(owner=f"{user}-other")["state"] != "closed"
     probe.close_session()
     probe.leave()
 
@@ -165,8 +166,8 @@ TYPES = [
 
 
 def test_every_type_in_rows(address, user):
-    """hs2#31, #35: as clients before V6 read them; what is binary is no text there"""
-    shown = [(sql, value) for sql, number, value in TYPES if number not in (None, 9)]
+    """hs2#31, #35: as clients before V6 read them, to whom what is binary is text"""
+    shown = [*((sql, value) for sql, number, value in TYPES if number not in (None, 9)), ("X'6869'", "hi")]
     probe = Probe(address, user=user)
     assert probe.open(0).status.statusCode == SUCCESS
     probe.run("set spark.sql.session.timeZone=Asia/Tokyo")

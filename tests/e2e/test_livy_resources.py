@@ -144,6 +144,7 @@ def test_jobs_share_a_context_and_outlive_their_driver(up, livy):
     assert other.call("POST", f"/{livy.id}/connect")["id"] == livy.id
     assert other.result(lambda jc: jc.get_shared_object("n") + 1) == 42
     assert livy.result(lambda jc: (jc.spark_session.range(3).count(), jc.local_tmp_dir != "")) == (3, True)
+    assert livy.result(lambda jc: (jc.sql_ctx.sql("select 1").first()[0], jc.hive_ctx is jc.sql_ctx)) == (1, True)
     kill(up, livy)
     assert livy.result(lambda jc: jc.get_shared_object("n")) == 41
     assert livy.job(1) == ended
