@@ -78,8 +78,21 @@ async fn i7_who_may_not_call_is_refused_everywhere() {
         allowed_users: ["alice"].into(),
         ..LivyConfig::default()
     });
-    for path in ["/sessions", "/version", "/sessions/0/log", "/nothing"] {
-        let (status, answer) = house.as_("bob", Method::GET, path).await;
+    let table = [
+        (Method::GET, "/sessions"),
+        (Method::GET, "/version"),
+        (Method::GET, "/sessions/0/log"),
+        (Method::GET, "/nothing"),
+        (Method::GET, "/batches"),
+        (Method::GET, "/ui/"),
+        (Method::POST, "/sessions"),
+        (Method::POST, "/batches"),
+        (Method::POST, "/sessions/0/statements"),
+        (Method::DELETE, "/sessions/0"),
+        (Method::DELETE, "/batches/0"),
+    ];
+    for (method, path) in table {
+        let (status, answer) = house.as_("bob", method, path).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
         assert!(
             answer["msg"]

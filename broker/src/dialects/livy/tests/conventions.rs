@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use berth_runtime::listen::OverTls;
 use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use http::HeaderMap;
 
 use super::*;
@@ -19,6 +19,12 @@ impl House {
         let body = body.collect().await.unwrap().to_bytes();
         (parts.status, parts.headers, body.to_vec())
     }
+}
+
+fn deflated(body: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
 }
 
 fn gzip(body: &[u8]) -> Vec<u8> {
@@ -37,6 +43,11 @@ async fn bodies_may_be_compressed_and_other_encodings_are_ignored() {
     let (status, ..) = house.raw(post("gzip"), gzip(br#"{"name":"packed"}"#)).await;
     assert_eq!(status, StatusCode::CREATED);
     assert_eq!(house.get("/sessions/packed").await.1["id"], 1);
+    let (status, ..) = house
+        .raw(post("deflate"), deflated(br#"{"name":"deflated"}"#))
+        .await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert_eq!(house.get("/sessions/deflated").await.1["id"], 2);
     let (status, ..) = house.raw(post("gzip"), b"not gzip".to_vec()).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     // The limit is on what comes out.
@@ -80,9 +91,11 @@ async fn what_cannot_be_read_is_refused_in_livys_shape() {
 #[tokio::test]
 async fn answers_are_compressed_for_who_asks() {
     let house = house(1 << 20);
-    let asked = Request::get("/version").header("accept-encoding", "gzip");
-    let (_, headers, _) = house.raw(asked, Vec::new()).await;
-    assert_eq!(headers["content-encoding"], "gzip");
+    for encoding in ["gzip", "deflate"] {
+        let asked = Request::get("/version").header("accept-encoding", encoding);
+        let (_, headers, _) = house.raw(asked, Vec::new()).await;
+        assert_eq!(headers["content-encoding"], encoding);
+    }
     let (_, headers, _) = house.raw(Request::get("/version"), Vec::new()).await;
     assert!(!headers.contains_key("content-encoding"));
 }
