@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Config, Key, Layers, Role, assignment};
+use crate::config::{self, Config, Key, Layers, Role, assignment, text_variables};
 use crate::{commands, process};
 
 /// High-availability session broker for Apache Spark.
@@ -72,7 +72,7 @@ impl ConfigArgs {
             .map(|(key, value)| ("--set".to_owned(), key, value));
         Layers::gather(
             self.config.as_deref(),
-            std::env::vars(),
+            text_variables(),
             named.into_iter().chain(sets),
         )
     }

@@ -20,7 +20,7 @@ use berth_store::etcd::EtcdConfig;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use check::{Role, split_address};
-pub(crate) use layers::{Key, Layers, assignment};
+pub(crate) use layers::{Key, Layers, assignment, text_variables};
 pub(crate) use show::{as_json, as_toml};
 
 /// Everything that can be set. `berth config` prints it with its values.

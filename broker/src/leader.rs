@@ -124,8 +124,12 @@ impl Leader {
             let leadership = match elected {
                 Ok(leadership) => leadership,
                 Err(error) => {
-                    tracing::error!(%error, "this broker cannot stand for election");
-                    return;
+                    // Not for good: an operator gives the store room or rights, and no other broker may be left.
+                    tracing::error!(%error, "this broker cannot stand for election, and tries again");
+                    tokio::select! {
+                        () = tokio::time::sleep(ROUND) => continue,
+                        () = draining.draining() => return,
+                    }
                 }
             };
             metrics::gauge!("berth_leader").set(1.0);

@@ -195,3 +195,9 @@ fn leaves(table: &DeTable<'_>, at: &mut Key, found: &mut Vec<(Key, usize)>) {
         at.pop();
     }
 }
+
+/// The environment, but for what is no text: that is no setting.
+pub(crate) fn text_variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}

@@ -18,7 +18,7 @@ use berth_store::{StoreRef, Traced};
 use tokio::net::TcpListener;
 
 use super::doors::Addresses;
-use crate::config::{BlobsConfig, Config, Role, split_address};
+use crate::config::{BlobsConfig, Config, Role, split_address, text_variables};
 
 /// How long to wait before etcd is asked again that did not answer.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -182,9 +182,4 @@ async fn open_blobs(config: &BlobsConfig) -> anyhow::Result<Blobs> {
     // Its cause is a page of XML; the error itself says what to do.
     blobs.check().await.map_err(|error| anyhow!("{error}"))?;
     Ok(blobs)
-}
-
-fn text_variables() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }

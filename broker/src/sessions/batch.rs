@@ -32,6 +32,8 @@ use crate::place::upload;
 const LOG_DEADLINE: Duration = Duration::from_secs(20);
 /// A batch has one statement.
 const ONLY: u64 = 0;
+/// How often a submission may lose the race for its tenant's usage.
+const MAX_RACES: u32 = 100;
 /// Its kind.
 const KIND: &str = "batch";
 
@@ -109,9 +111,17 @@ impl Places for Sessions {
     }
 
     async fn open(&self, listed: &Listed) -> Result<(), Refusal> {
-        self.create(&wanted(listed, &self.config.livy.local_dirs)?)
-            .await
-            .map_err(refusal)
+        let wanted = wanted(listed, &self.config.livy.local_dirs)?;
+        for _ in 0..MAX_RACES {
+            self.create(&wanted).await.map_err(refusal)?;
+            // A race for the tenant's usage that was lost is no error.
+            if self.read(listed.session).await.map_err(refusal)?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(Refusal::Unavailable(
+            "too many sessions are being opened at once".to_owned(),
+        ))
     }
 
     async fn look(&self, session: SessionId) -> Result<Whereabouts, Refusal> {
@@ -147,7 +157,13 @@ impl Places for Sessions {
             let mut agent = self.fleet.client(&place.agent);
             let at = (place.session, place.epoch);
             let put = upload::put(&mut agent, &self.ledger, at, file).await;
-            put.map_err(|status| fault(&status))?;
+            match put.map_err(|status| fault(&status)) {
+                Ok(()) => {}
+                // Another broker may have started the batch there, and its host may have ended since: what became of
+                // it is the answer to its start.
+                Err(Fault::Unknown) => break,
+                Err(other) => return Err(other),
+            }
         }
         let request = api::StartStatementRequest {
             session_id: place.session.to_string(),

@@ -111,7 +111,7 @@ impl Desk {
         request.check()?;
         let kind = request.kind.as_deref().map_or(Ok(Kind::Shared), str::parse)?;
         let proxy_user = self.config.runs_as(&caller, request.proxy_user.as_deref())?;
-        let key = key.map(|key| Keyed::of(key, &caller.user));
+        let key = key.map(|key| Keyed::of(key, &caller.user, proxy_user.as_deref()));
         let listed = Listed {
             format: FORMAT,
             number: 0,

@@ -53,6 +53,7 @@ impl Key {
 
 #[cfg(test)]
 mod tests {
+    use super::super::listed::Keyed;
     use super::*;
 
     fn key(text: &str) -> Result<Option<Key>, Refusal> {
@@ -67,6 +68,11 @@ mod tests {
         assert_eq!(key.id("alice"), key.id("alice"));
         assert_ne!(key.id("alice"), key.id("bob"));
         assert_eq!(Key::read(&HeaderMap::new(), b"{}"), Ok(None));
+        // Of who acts for others, one for each of them.
+        let of = |proxy_user| Keyed::of(&key, "gateway", proxy_user);
+        assert_ne!(of(Some("bob")), of(Some("carol")));
+        assert_ne!(of(Some("bob")), of(None));
+        assert_eq!(of(Some("gateway")), of(None));
     }
 
     #[test]

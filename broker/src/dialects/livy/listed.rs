@@ -55,12 +55,13 @@ pub struct Keyed {
 }
 
 impl Keyed {
-    /// What is kept of a key of `owner`.
-    pub fn of(key: &Key, owner: &str) -> Self {
-        Self {
-            id: key.id(owner),
-            asked: key.asked,
-        }
+    /// What is kept of a key of `owner`, who may act for somebody else.
+    pub fn of(key: &Key, owner: &str, proxy_user: Option<&str>) -> Self {
+        let id = match proxy_user.filter(|user| *user != owner) {
+            None => key.id(owner),
+            Some(user) => key.id(&format!("{owner}\0{user}")),
+        };
+        Self { id, asked: key.asked }
     }
 }
 

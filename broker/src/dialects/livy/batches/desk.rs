@@ -92,7 +92,7 @@ impl Batches {
     ) -> Result<Listed, Refusal> {
         let (request, batch) = request.take(&self.config.local_dirs)?;
         let proxy_user = self.config.runs_as(&caller, request.proxy_user.as_deref())?;
-        let key = key.map(|key| Keyed::of(key, &caller.user));
+        let key = key.map(|key| Keyed::of(key, &caller.user, proxy_user.as_deref()));
         let listed = Listed {
             format: FORMAT,
             number: 0,
@@ -125,10 +125,14 @@ impl Batches {
         if !is_new {
             return Ok((listed, false));
         }
-        if let Err(refusal) = self.places.open(&listed).await {
-            // What was opened all the same is found without an entry, and closed.
-            self.directory.remove(&listed).await?;
-            return Err(refusal);
+        match self.places.open(&listed).await {
+            // It is durable, and is opened when there is somebody to ask: told to come again, its client would have two.
+            Ok(()) | Err(Refusal::Unavailable(_)) => {}
+            Err(refusal) => {
+                // What was opened all the same is found without an entry, and closed.
+                self.directory.remove(&listed).await?;
+                return Err(refusal);
+            }
         }
         self.follow(&listed);
         Ok((listed, true))

@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// As much of a log is kept from its start.
 const MAX_LOG_BYTES: usize = 8 << 20;
+/// Lines of it: each takes some memory of its own.
+const MAX_LOG_LINES: usize = 250_000;
 
 const LOST: &str = "the node or driver was lost while the batch ran; it may have done a part of its work, and is not \
                     run again, since it was not submitted with spark.berth.batch.on-node-loss=rerun";
@@ -284,7 +286,7 @@ impl Batches {
         if seen.batch.run.is_none() {
             return (None, Some(0));
         }
-        let wanted = Lines::new(0, usize::MAX, MAX_LOG_BYTES);
+        let wanted = Lines::new(0, MAX_LOG_LINES, MAX_LOG_BYTES);
         let kept = async {
             let lines = self.places.lines(seen.listed.session, wanted).await?;
             let cut = lines
