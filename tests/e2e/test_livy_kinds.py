@@ -140,6 +140,17 @@ def test_code_that_ends_its_driver_ends_its_statement_only(up, started):
         "ok", "error", "error", "ok", "error", "ok"]
 
 
+def test_code_that_stops_spark_costs_its_driver_and_not_its_session(up, started):
+    """livy#46: it is not run again, since it would stop every driver that did"""
+    livy = started(kind="shared")
+    livy.run("x = 42", kind="pyspark")
+    for kind in ("pyspark", "spark"):
+        up.wait_warm()
+        assert livy.run("spark.stop()", kind=kind).strip() == ""
+        assert livy.run("x, spark.range(x).count()", kind="pyspark") == "(42, 42)"
+    assert up.session(client_id=str(livy.id), dialect="livy")["epoch"] == 3
+
+
 def test_i2_variables_of_statements_that_do_not_run_again_are_restored(up, started, tmp_path):
     """What wrote a file is not run again; what it made of variables is back, and what is not is said."""
     livy = started(kind="pyspark")

@@ -57,6 +57,8 @@ class Runner:
         self.side = queue.SimpleQueue()
         self.allowed = queue.SimpleQueue()
         self.observer = effects.Observer(settings["scratch"], settings["temporary"])
+        # True once code has stopped Spark.
+        self.stopped = False
         self.context = self.shells = self.commands = self.resources = self.jobs = self.state = None
 
     def start(self):
@@ -105,6 +107,8 @@ class Runner:
             elif frame["t"] == "kept":
                 with self.lock:
                     self.known[frame["id"]] = {}
+                if self.stopped:
+                    os._exit(3)  # Nothing runs here any more, and the statement that stopped it is told.
             else:
                 self.side.put(frame)
         os._exit(3)  # The supervisor is gone.
@@ -159,8 +163,8 @@ class Runner:
 
     def wait_for_go(self, statement):
         """Asks the agent until it allows the statement to begin: what it has not allowed surely never ran."""
-        if self.context._gateway.proc.poll() is not None:
-            # The JVM is gone and the supervisor about to see it: the statement is the next driver's.
+        if self.stopped or self.context._gateway.proc.poll() is not None:
+            # Spark is gone and the supervisor about to see it: the statement is the next driver's.
             os._exit(3)
         while True:
             self.channel.send({"t": "begin", "id": statement})
@@ -219,6 +223,10 @@ class Runner:
             seen |= self.jobs.unseen
         if frame["kind"] in ("pyspark", "job"):
             seen |= effects.unseen_clients()
+        self.stopped = self.has_stopped()
+        if self.stopped:
+            # At every driver that ran it again, too.
+            seen.add("spark:stopped")
         try:
             seen |= self.commands.since_mark()
         except Exception as error:  # What cannot be seen counts as an effect.
@@ -228,6 +236,12 @@ class Runner:
             # It is not run again: what it made of variables is kept instead.
             result["snapshot"] = self.snapshot(watch)
         return result
+
+    def has_stopped(self):
+        try:
+            return self.context._jsc is None or self.context._jsc.sc().isStopped()
+        except Exception:  # The JVM is gone, which is seen elsewhere.
+            return False
 
     def snapshot(self, watch):
         try:

@@ -152,6 +152,9 @@ class Supervisor:
 
     def hear_agent(self, events):
         agent = self.agent
+        if agent is None:
+            # Another event of the same round has found it gone.
+            return
         try:
             if events & selectors.EVENT_WRITE:
                 agent.flush()
