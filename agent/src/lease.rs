@@ -46,6 +46,11 @@ pub(crate) struct NodeLease {
 }
 
 impl NodeLease {
+    /// The lease's time to live.
+    pub(crate) const fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
     /// Takes the node's lease. If the earlier run of this agent still holds it, it is that run's lease and
     /// incarnation, and its drivers may go on; else `end_drivers` has ended them before the node is registered.
     pub(crate) async fn take<F: Future<Output = ()>>(

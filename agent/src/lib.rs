@@ -182,8 +182,10 @@ impl Agent {
     }
 
     /// Ends the agent and leaves its drivers to the next one, which must start before the lease ends: an upgrade.
+    ///
+    /// Hosts hear of no renewal meanwhile, so that calls and tunnels get a tenth of the lease at most.
     pub async fn leave(&self, patience: Duration) {
-        self.tasks.stop(patience).await;
+        self.tasks.stop(patience.min(self.lease.ttl() / 10)).await;
         self.lease.leave();
         self.keeper.stop(patience).await;
     }

@@ -66,6 +66,9 @@ pub struct Held {
     /// True for the place of a batch.
     #[serde(default)]
     pub batch: bool,
+    /// True once it is decided that it ends: nobody gets it, or joins, any more.
+    #[serde(skip)]
+    ends: bool,
 }
 
 impl Held {
@@ -77,12 +80,13 @@ impl Held {
             share_key: None,
             sessions: BTreeMap::new(),
             batch: false,
+            ends: false,
         }
     }
 
     /// True while nobody has it.
     pub fn is_warm(&self) -> bool {
-        self.sessions.is_empty() && self.share_key.is_none()
+        self.sessions.is_empty() && self.share_key.is_none() && !self.ends
     }
 
     fn give(&mut self, claim: &Claim) {
@@ -179,8 +183,8 @@ impl Reservations {
         let Some(held) = self.drivers.get_mut(&driver) else {
             return Ok(false);
         };
-        let joins =
-            held.share_key.is_some() && held.share_key == claim.share_key && held.sessions.len() < most;
+        let is_shared = held.share_key.is_some() && held.share_key == claim.share_key;
+        let joins = is_shared && held.sessions.len() < most && !held.ends;
         if held.is_warm() || joins {
             held.give(claim);
             return Ok(true);
@@ -202,25 +206,31 @@ impl Reservations {
     pub fn fence(&mut self, session: SessionId, floor: Epoch) -> Outdated {
         self.floors.raise(session, floor);
         let mut outdated = Outdated::default();
-        for (id, held) in &self.drivers {
+        for (id, held) in &mut self.drivers {
             match held.sessions.get(&session) {
                 Some(epoch) if *epoch < floor && held.sessions.len() > 1 => {
                     outdated.shared.push((*id, *epoch))
                 }
-                Some(epoch) if *epoch < floor => outdated.drivers.push(*id),
+                Some(epoch) if *epoch < floor => {
+                    held.ends = true;
+                    outdated.drivers.push(*id);
+                }
                 _ => {}
             }
         }
         outdated
     }
 
-    /// Takes a session off a driver that it has left. Others stay on it.
-    pub fn leave(&mut self, driver: DriverId, session: SessionId, epoch: Epoch) {
-        if let Some(held) = self.drivers.get_mut(&driver)
-            && held.sessions.get(&session) == Some(&epoch)
-        {
+    /// Takes a session off a driver that it has left. Others stay on it; true if there is none, so that it ends.
+    pub fn leave(&mut self, driver: DriverId, session: SessionId, epoch: Epoch) -> bool {
+        let Some(held) = self.drivers.get_mut(&driver) else {
+            return false;
+        };
+        if held.sessions.get(&session) == Some(&epoch) {
             held.sessions.remove(&session);
+            held.ends = held.sessions.is_empty();
         }
+        held.ends
     }
 
     /// Takes a driver that has ended off the table.

@@ -21,6 +21,8 @@ impl Drivers {
     /// Ends everything that runs for epochs of the session below `floor`, and waits until it is gone.
     pub(crate) async fn fence(&self, session: SessionId, floor: Epoch) -> Result<(), FenceError> {
         let (ends, leaves) = {
+            // A driver that is being started is in the table when this is done, or refused its claim.
+            let _none_starts = self.starting.lock().await;
             let mut table = self.lock();
             let outdated = table.reservations.fence(session, floor);
             let ends: Vec<_> = outdated
@@ -59,11 +61,20 @@ impl Drivers {
             tracing::warn!(driver.id = %driver.id, %error, "a session could not leave its shared driver, which ends");
             return end(driver, "a session that was over could not leave it").await;
         }
-        let mut table = self.lock();
-        table.reservations.leave(driver.id, session, epoch);
-        table.save(driver.id);
-        drop(table);
+        let ends = {
+            let mut table = self.lock();
+            let ends = table.reservations.leave(driver.id, session, epoch);
+            // One that ends is written down with its last session: whoever adopts it has somebody to ask about.
+            if !ends {
+                table.save(driver.id);
+            }
+            ends
+        };
         self.changed();
+        // The others have left at the same time.
+        if ends {
+            return end(driver, "its sessions are over").await;
+        }
         Ok(())
     }
 

@@ -56,7 +56,9 @@ fn fence(node: &mut Reservations, session: SessionId, floor: Epoch) {
         node.release(ended);
     }
     for (driver, epoch) in outdated.shared {
-        node.leave(driver, session, epoch);
+        if node.leave(driver, session, epoch) {
+            node.release(driver);
+        }
     }
 }
 
@@ -140,4 +142,25 @@ fn the_oldest_floors_are_forgotten_first() {
     assert_eq!(floors.get(session(0)), None);
     assert_eq!(floors.get(session(1)), Some(epoch(2)));
     assert_eq!(floors.iter().count(), Floors::MOST);
+}
+
+#[test]
+fn a_driver_whose_sessions_leave_at_the_same_time_ends_and_nobody_joins_it() {
+    let mut node = node();
+    let [one, two] = [1, 2].map(|n| claim((n, 1, Some(1))));
+    node.reserve(driver(1), warm(10), Some(&one)).unwrap();
+    assert!(node.assign(driver(1), &two, 32).unwrap());
+    // Each was told that it shares the driver before the other one had left.
+    assert_eq!(node.fence(session(1), epoch(2)).shared, [(driver(1), epoch(1))]);
+    assert_eq!(node.fence(session(2), epoch(2)).shared, [(driver(1), epoch(1))]);
+    assert!(!node.leave(driver(1), session(1), epoch(1)));
+    assert!(node.leave(driver(1), session(2), epoch(1)));
+    let three = claim((3, 1, Some(1)));
+    assert!(!node.assign(driver(1), &three, 32).unwrap());
+    node.release(driver(1));
+
+    // The last session is about to be ended with its driver.
+    node.reserve(driver(2), warm(10), Some(&three)).unwrap();
+    assert_eq!(node.fence(session(3), epoch(2)).drivers, [driver(2)]);
+    assert!(!node.assign(driver(2), &claim((0, 1, Some(1))), 32).unwrap());
 }
