@@ -140,6 +140,8 @@ impl Sessions {
         self.table.put(record);
         if matches!(record.state, SessionState::Closed { .. }) {
             self.end_placing(record.id);
+            // Each has a connection to its agent.
+            lock(&self.routes).remove(&record.id);
         }
         let mut served = lock(&self.served);
         let moved = |known: &Served| {

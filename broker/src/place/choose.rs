@@ -30,7 +30,13 @@ pub(super) struct Choice {
 impl Placer {
     pub(super) fn choose(&self, record: &SessionRecord, tried: &BTreeSet<NodeId>) -> Result<Choice, Miss> {
         let nodes = self.fleet.nodes();
-        check_profile(&nodes, record)?;
+        // Not for good where somebody has not told what it has, nor where a session would be lost by it.
+        let holds = is_first(record) && tried.is_empty() && nodes.iter().all(|node| node.load.is_some());
+        let never = |reason| match holds {
+            true => Miss::Never(Refusal::Denied { reason }),
+            false => Miss::Again(reason),
+        };
+        check_profile(&nodes, record).map_err(never)?;
         let static_confs = static_confs(record);
         // No warm driver will do.
         let is_cold = !static_confs.is_empty() || record.work == Work::Batch;
@@ -49,7 +55,7 @@ impl Placer {
         let (id, reason) = match place(memory_bytes, &offers, rand::random::<u64>) {
             Decision::Placed { node, reason } => (node, reason),
             Decision::Queued { reason } => return Err(Miss::Again(reason)),
-            Decision::Rejected { reason } => return Err(Miss::Never(Refusal::Denied { reason })),
+            Decision::Rejected { reason } => return Err(never(reason)),
         };
         let node = nodes.into_iter().find(|node| node.record.id == id);
         let node = node.ok_or_else(|| Miss::Again("the chosen node has just gone".to_owned()))?;
@@ -66,7 +72,7 @@ impl Placer {
 }
 
 /// A profile that no node knows will not come by waiting, as long as nodes are heard of.
-fn check_profile(nodes: &[Node], record: &SessionRecord) -> Result<(), Miss> {
+fn check_profile(nodes: &[Node], record: &SessionRecord) -> Result<(), String> {
     let loads = nodes.iter().filter_map(|node| node.load.as_ref());
     let offered: BTreeSet<&str> = loads
         .flat_map(|load| load.profiles.iter().map(|profile| profile.name.as_str()))
@@ -75,12 +81,11 @@ fn check_profile(nodes: &[Node], record: &SessionRecord) -> Result<(), Miss> {
         return Ok(());
     }
     let names: Vec<&str> = offered.into_iter().collect();
-    let reason = format!(
+    Err(format!(
         "no node offers the profile {}; there are {}",
         record.profile,
         names.join(", ")
-    );
-    Err(Miss::Never(Refusal::Denied { reason }))
+    ))
 }
 
 /// Which sessions may be on the same driver. Code always has a driver of its own.
@@ -111,11 +116,15 @@ fn static_confs(record: &SessionRecord) -> HashMap<String, String> {
     }
 }
 
+/// True of a session that never had a driver.
+const fn is_first(record: &SessionRecord) -> bool {
+    matches!(record.state, SessionState::Placing { from: None, .. })
+}
+
 /// True of a session that never had a driver, and whose driver starts with what its client asked for: if that does not
 /// come up, the request may be to blame.
 pub(super) fn has_own_start(record: &SessionRecord) -> bool {
-    let is_first = matches!(record.state, SessionState::Placing { from: None, .. });
-    is_first && !static_confs(record).is_empty()
+    is_first(record) && !static_confs(record).is_empty()
 }
 
 fn session_confs(node: &Node, record: &SessionRecord) -> BTreeMap<String, String> {
