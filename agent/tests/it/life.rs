@@ -31,8 +31,11 @@ async fn i1_a_driver_serves_is_adopted_and_ends_with_its_lease() {
     let set = broker.run(one, "0", "pyspark", "x = 20").await;
     assert_eq!(set.state(), api::statement::State::Ok);
 
-    // The next agent goes on where this one ended: same incarnation, same driver, same variables.
-    agent.leave(PATIENCE).await;
+    // The next agent goes on where this one ended: same incarnation, same driver, same variables. Somebody holds a
+    // tunnel, as brokers do, and the process would wait for it for longer than the drivers have.
+    let open = broker.tunnel(&endpoint.driver_id).await;
+    agent.leave(Duration::from_secs(10)).await;
+    drop(open);
     drop(agent);
     let (agent, broker) = node.start().await;
     let located = broker.locate(one, 1).await.unwrap();
