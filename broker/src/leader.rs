@@ -45,6 +45,8 @@ const BEGUN_WITHIN: Duration = Duration::from_secs(60);
 const BLOB_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Duties that are carried out at once: a lost node must not take the others down with its sessions.
 const AT_ONCE: usize = 4;
+/// How long one that needs a driver is waited for: without room for it, it would wait much longer.
+const PLACED_WITHIN: Duration = Duration::from_secs(30);
 /// Duties that wait; the next round finds the rest.
 const MAX_WAITING: usize = 1_000;
 /// A session whose duty failed is left alone for this time.
@@ -67,7 +69,9 @@ pub(crate) struct Leader {
     batches: [Arc<Batches>; 2],
     tasks: Tasks,
     patience: Patience,
+    /// Room for duties that need no driver, and for those that do.
     room: Arc<Semaphore>,
+    placing: Arc<Semaphore>,
     /// Sessions with a duty that waits or is carried out.
     busy: Mutex<BTreeSet<SessionId>>,
     /// Sessions whose duty failed, and until when they are left alone.
@@ -104,6 +108,7 @@ impl Leader {
                 broker_millis: u64::try_from(GONE.as_millis()).unwrap_or(u64::MAX),
             },
             room: Arc::new(Semaphore::new(AT_ONCE)),
+            placing: Arc::new(Semaphore::new(AT_ONCE)),
             busy: Mutex::default(),
             resting: Mutex::default(),
             sightings: Mutex::default(),
@@ -246,20 +251,30 @@ impl Leader {
 
     /// Has a duty carried out, unless one of the session is under way or has just failed.
     fn assign(self: &Arc<Self>, duty: Duty, id: SessionId, epoch: berth_core::ids::Epoch) {
+        // What may find no room for a driver must not hold up what makes room.
+        let places = matches!(duty, Duty::Recover | Duty::Move { .. });
+        let most = if places { MAX_WAITING } else { 2 * MAX_WAITING };
         {
             let mut resting = lock(&self.resting);
             resting.retain(|_, until| *until > Instant::now());
             let mut busy = lock(&self.busy);
-            if resting.contains_key(&id) || busy.len() >= MAX_WAITING || !busy.insert(id) {
+            if resting.contains_key(&id) || busy.len() >= most || !busy.insert(id) {
                 return;
             }
         }
         let leader = Arc::clone(self);
         self.tasks.spawn("leader duty", async move {
-            let room = Arc::clone(&leader.room);
+            let room = if places { &leader.placing } else { &leader.room };
             let _room = room.acquire().await;
-            if let Err(refusal) = leader.carry_out(duty, id, epoch).await {
-                tracing::warn!(session.id = %id, ?duty, error = %refusal, "a duty was not done");
+            let patience = if places { PLACED_WITHIN } else { Duration::MAX };
+            let done = tokio::time::timeout(patience, leader.carry_out(duty, id, epoch)).await;
+            let failed = match done {
+                Ok(Ok(())) => None,
+                Ok(Err(refusal)) => Some(refusal.to_string()),
+                Err(_late) => Some("it goes on by itself".to_owned()),
+            };
+            if let Some(error) = failed {
+                tracing::warn!(session.id = %id, ?duty, error, "a duty was not done");
                 lock(&leader.resting).insert(id, Instant::now() + REST);
             }
             lock(&leader.busy).remove(&id);
