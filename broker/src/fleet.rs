@@ -28,6 +28,8 @@ use tonic::{Request, Status};
 use crate::tunnel::Dialer;
 pub use figures::Node;
 
+/// Longest answer of an agent: a statement's result.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// An agent sends its figures every second. One that is silent for longer gets no new sessions.
 const SILENCE: Duration = Duration::from_secs(3);
 /// A pause before an agent is asked again for its figures.
@@ -123,6 +125,7 @@ impl Fleet {
             .keep_alive_timeout(Duration::from_secs(2));
         let channel = endpoint.connect_with_connector_lazy(self.dialer.agent(address));
         let client: Agent = AgentClient::with_interceptor(channel, in_trace);
+        let client = client.max_decoding_message_size(MAX_ANSWER_BYTES);
         clients.insert(address.to_owned(), client.clone());
         client
     }

@@ -121,6 +121,7 @@ def test_code_and_outputs_over_their_limits(livy):
     output = livy.output(livy.submit("large = 'x' * (17 << 20)\n%json large"))
     assert (output["status"], output["ename"], output["traceback"]) == ("error", "OutputTooLarge", [])
     assert livy.run("%json x")["data"] == {"application/json": 42}
+    assert livy.run("large = large[:10 << 20]\n%json large")["data"] == {"application/json": "x" * (10 << 20)}
     # Text is cut, at 8 MiB; what sparkmagic reads a frame from may be some MiB long.
     assert 8 << 20 <= len(livy.run("'x' * (17 << 20)")) < (8 << 20) + 100
     rows = livy.run("for n in range(3000): print('{\"n\": %d, \"t\": \"%s\"}' % (n, 'x' * 1000))")
