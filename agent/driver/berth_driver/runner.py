@@ -282,7 +282,10 @@ class Runner:
             statement = self.running
             if statement is None:
                 continue
-            now = (statement, spark.progress(self.context, group_of(statement)))
+            try:
+                now = (statement, spark.progress(self.context, group_of(statement)))
+            except Exception:  # Its code stops Spark just now, or the JVM is gone: both are seen elsewhere.
+                continue
             if now != told:
                 self.channel.send({"t": "progress", "id": statement, "progress": now[1]})
             told = now
