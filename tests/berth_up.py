@@ -93,7 +93,12 @@ def second_catalog(directory):
     """Confs of a catalog beside Spark's own: the database Derby, which PySpark brings, in this directory."""
     catalog = "org.apache.spark.sql.execution.datasources.v2.jdbc.JDBCTableCatalog"
     confs = {"": catalog, ".url": f"jdbc:derby:{directory};create=true", ".driver": "org.apache.derby.jdbc.EmbeddedDriver"}
-    return "{%s}" % ", ".join(f'"spark.sql.catalog.second{key}" = "{value}"' for key, value in confs.items())
+    return table({f"spark.sql.catalog.second{key}": value for key, value in confs.items()})
+
+
+def table(confs):
+    """Confs as a setting of a profile has them."""
+    return "{%s}" % ", ".join(f'"{key}" = "{value}"' for key, value in confs.items())
 
 
 def wait_until(holds, seconds: float, otherwise: str):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from applications import compile_java
-from berth_up import Up
+from berth_up import Up, table
 from hive_probe import SUCCESS, Probe, ttypes
 
 CATALOG = Path(__file__).parent / "jvm" / "NestedCatalog.java"
@@ -15,7 +15,7 @@ INNERMOST = "outer.mid-dle.in.ner"
 def probe(tmp_path_factory):
     classes = tmp_path_factory.mktemp("classes")
     compile_java(classes, CATALOG)
-    confs = f'{{"spark.driver.extraClassPath" = "{classes}", "spark.sql.catalog.nested" = "NestedCatalog"}}'
+    confs = table({"spark.driver.extraClassPath": classes, "spark.sql.catalog.nested": "NestedCatalog"})
     up = Up(tmp_path_factory.mktemp("nested"), "--warm", "0", "--set", f"agent.profiles.default.confs={confs}")
     made = Probe(up.endpoints["hs2"], user="ann")
     assert made.open(profile="default").status.statusCode == SUCCESS

@@ -5,7 +5,7 @@ from threading import Thread
 
 import pytest
 from applications import compile_java
-from berth_up import Up, activate, wait_until
+from berth_up import Up, activate, table, wait_until
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -23,7 +23,7 @@ def gate(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def withholding(tmp_path_factory, gate):
-    confs = f'{{"spark.driver.extraClassPath" = "{gate}", "spark.connect.grpc.interceptor.classes" = "Withholding"}}'
+    confs = table({"spark.driver.extraClassPath": gate, "spark.connect.grpc.interceptor.classes": "Withholding"})
     up = Up(tmp_path_factory.mktemp("up"), "--warm", "1", "--set", f"agent.profiles.default.confs={confs}")
     yield up
     up.stop()

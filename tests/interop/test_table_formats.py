@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from berth_up import Up, activate, wait_until
+from berth_up import Up, activate, table, wait_until
 from pyspark.sql import SparkSession
 from slow_write import Writing, copies, is_running, slow_rows
 
@@ -22,9 +22,8 @@ def up(tmp_path_factory):
         "spark.sql.catalog.lake.type": "hadoop",
         "spark.sql.catalog.lake.warehouse": tmp_path_factory.mktemp("lake"),
     }
-    table = ", ".join(f'"{key}" = "{value}"' for key, value in confs.items())
     python = str(CLIENTS / "venv-41/bin/python")
-    berth = Up(tmp_path_factory.mktemp("up"), "--python", python, "--warm", "1", "--set", f"agent.profiles.default.confs={{{table}}}")
+    berth = Up(tmp_path_factory.mktemp("up"), "--python", python, "--warm", "1", "--set", f"agent.profiles.default.confs={table(confs)}")
     yield berth
     berth.stop()
 
