@@ -303,10 +303,18 @@ pub struct SessionRecord {
     pub epoch: Epoch,
     /// The current state.
     pub state: SessionState,
+    /// Drivers in a row that ended by themselves soon after they had it; see [`crate::session::ends_its_drivers`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub early_losses: u32,
     /// The latest events, oldest first, at most [`SessionRecord::MAX_HISTORY`].
     pub history: Vec<SessionEvent>,
 }
 record!(SessionRecord);
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
 
 impl SessionRecord {
     /// How many events a record keeps. More are in the logs; the record must stay small.

@@ -16,6 +16,11 @@ use crate::record::{
     Cause, CloseReason, NodeRecord, Placement, SessionEvent, SessionRecord, SessionState, UnixMillis,
 };
 
+/// A driver that is lost sooner than this after it had its session may have been ended by what was run again on it.
+const EARLY_MILLIS: u64 = 5 * 60 * 1000;
+/// Drivers in a row, lost so, after which code is not run again.
+const MAX_EARLY_LOSSES: u32 = 3;
+
 /// Why a transition is not possible from the state a session is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TransitionError {
@@ -79,9 +84,10 @@ pub fn leave(
     cause: Cause,
     now: UnixMillis,
 ) -> Result<SessionRecord, TransitionError> {
-    let record = at(record, epoch)?;
+    let mut record = at(record, epoch)?;
     match record.state.clone() {
-        SessionState::Active { placement, .. } => {
+        SessionState::Active { placement, since } => {
+            record.early_losses = early_losses(record.early_losses, now.saturating_sub(since), cause);
             let what = format!("left {}: {}", placement.node, cause.as_str());
             let state = SessionState::Placing {
                 broker,
@@ -202,6 +208,7 @@ pub fn reopen(
             let record = SessionRecord {
                 server_session_id,
                 created_at: now,
+                early_losses: 0,
                 history: Vec::new(),
                 ..record
             };
@@ -212,6 +219,27 @@ pub fn reopen(
             Err(TransitionError::State { expected: "closed" })
         }
     }
+}
+
+/// Drivers that were lost early in a row, with one more that is lost after `lived` milliseconds.
+const fn early_losses(before: u32, lived: u64, cause: Cause) -> u32 {
+    match cause {
+        Cause::DriverLost | Cause::DriverUnhealthy if lived < EARLY_MILLIS => before.saturating_add(1),
+        Cause::DriverLost | Cause::DriverUnhealthy => 0,
+        // They say nothing of the driver.
+        Cause::NodeLost | Cause::Drained | Cause::Rebalanced | Cause::BrokerLost => before,
+    }
+}
+
+/// True of a session that is being placed and whose drivers are ended by its own code, some time after it was run
+/// again: so many were lost early in a row, and its client gave them nothing that could be to blame instead. `newest`
+/// is the epoch in which code was given last.
+///
+/// Code is rebuilt without it, or the session would come back and go for ever.
+pub fn ends_its_drivers(record: &SessionRecord, newest: Option<Epoch>) -> bool {
+    let lives = u64::from(MAX_EARLY_LOSSES);
+    let left_alone = newest.is_none_or(|newest| newest.get().saturating_add(lives) <= record.epoch.get());
+    record.early_losses >= MAX_EARLY_LOSSES && left_alone
 }
 
 /// What has to happen before the next epoch of a session may run anything (I1).

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use berth_core::ids::SessionId;
+use berth_core::ids::{Epoch, SessionId};
 use berth_core::lineage::{LineageEntry, Outcome};
+use berth_core::session::ends_its_drivers;
 use berth_proto::agent as api;
 use berth_proto::agent::statement::State;
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ use crate::dialects::connect::backend::{Refusal, Route};
 use crate::dialects::livy::replay::{Policy, Step};
 use crate::dialects::livy::resource::Resource;
 use crate::dialects::livy::statement::{End, Snapshot, Statement};
+use crate::dialects::livy::task::Task;
 use crate::sessions::entries::{read_statement, statement_id};
 
 /// How long one question for a statement's end stays open at the agent.
@@ -66,9 +68,19 @@ impl Placer {
             ));
             return Ok(made);
         }
+        let is_harmful = ends_its_drivers(&route.record, newest(&entries, route.epoch));
+        if is_harmful {
+            made.lost.push(
+                "the state that its statements made, since one driver after another ended soon after they ran again"
+                    .to_owned(),
+            );
+        }
         for entry in entries {
             // Asked for since this epoch began: it runs once its session is there.
             if entry.outcome == Outcome::Unknown && entry.epoch == route.epoch {
+                continue;
+            }
+            if is_harmful && Task::of(&entry).0 != Task::Add {
                 continue;
             }
             let statement = self.statement(&entry).await.map_err(Miss::Never)?;
@@ -185,6 +197,15 @@ impl Placer {
     }
 }
 
+/// The last epoch before this one in which anything was asked for.
+fn newest(entries: &[LineageEntry], placing: Epoch) -> Option<Epoch> {
+    let before = entries
+        .iter()
+        .map(|entry| entry.epoch)
+        .filter(|epoch| *epoch < placing);
+    before.max()
+}
+
 fn allowance(statement: &Statement) -> Duration {
     let took = statement
         .end
@@ -244,12 +265,9 @@ fn told(snapshot: &Snapshot, restored: Result<(), String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use berth_core::ids::Epoch;
-
     use super::*;
     use crate::dialects::livy::kind::Kind;
     use crate::dialects::livy::statement::Intent;
-    use crate::dialects::livy::task::Task;
 
     fn reported(state: State, output: &str) -> api::Statement {
         api::Statement {

@@ -112,6 +112,7 @@ impl Sessions {
                 cause: None,
                 since: now,
             },
+            early_losses: 0,
             history: Vec::new(),
         })
     }

@@ -45,6 +45,7 @@ fn opened() -> SessionRecord {
             cause: None,
             since: 0,
         },
+        early_losses: 0,
         history: Vec::new(),
     }
 }
@@ -111,6 +112,42 @@ fn i1_a_place_is_fenced_by_its_lease_or_by_its_agent() {
     assert_eq!(fence(&placement(1), None), Fence::Proven);
     node.incarnation = placement(2).incarnation;
     assert_eq!(fence(&placement(1), Some(&node)), Fence::Proven);
+}
+
+/// A session whose drivers are lost one after another, each `lived` milliseconds after it had it.
+fn lost(lives: &[(u64, Cause)]) -> SessionRecord {
+    let (mut record, mut now) = (opened(), 0);
+    for (lived, cause) in lives {
+        let epoch = record.epoch;
+        let active = placed(record, epoch, placement(1), String::new(), now).unwrap();
+        now += lived;
+        record = leave(active, epoch, broker(1), *cause, now).unwrap();
+    }
+    record
+}
+
+/// I8: no recovery is repeated without end.
+#[test]
+fn i8_code_that_ends_its_drivers_later_on_is_found_out() {
+    let early = (EARLY_MILLIS - 1, Cause::DriverLost);
+    let third = lost(&[early, (0, Cause::DriverUnhealthy), early]);
+    assert!(ends_its_drivers(&third, Some(Epoch::INITIAL)));
+    assert!(ends_its_drivers(&third, None));
+    // What its client gave to the second driver may have ended that.
+    assert!(!ends_its_drivers(&third, Some(Epoch::INITIAL.next())));
+    assert!(
+        !ends_its_drivers(&lost(&[early, early]), None),
+        "it may be chance"
+    );
+    let survived = lost(&[early, early, (EARLY_MILLIS, Cause::DriverLost), early, early]);
+    assert!(!ends_its_drivers(&survived, None), "one lived long");
+    let moved = lost(&[early, early, (0, Cause::NodeLost), (0, Cause::Drained)]);
+    assert!(
+        !ends_its_drivers(&moved, None),
+        "those were not the drivers' ends"
+    );
+    let closed = close(third, CloseReason::Client, true, 1).unwrap();
+    assert_eq!(reopen(closed, Uuid::nil(), broker(1), 2).unwrap().early_losses, 0);
 }
 
 proptest! {

@@ -191,6 +191,7 @@ impl World {
                 cause: None,
                 since: self.now,
             },
+            early_losses: 0,
             history: Vec::new(),
         }
     }

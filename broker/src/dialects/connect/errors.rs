@@ -311,6 +311,7 @@ mod tests {
                 reason: CloseReason::Client,
                 reopen: false,
             },
+            early_losses: 0,
             history: vec![event],
         }
     }

@@ -33,6 +33,7 @@ fn record() -> SessionRecord {
             cause: None,
             since: 0,
         },
+        early_losses: 0,
         history: Vec::new(),
     }
 }

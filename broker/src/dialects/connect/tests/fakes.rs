@@ -169,6 +169,7 @@ fn new_record(wanted: &Wanted) -> SessionRecord {
             cause: None,
             since: 0,
         },
+        early_losses: 0,
         history: Vec::new(),
     }
 }

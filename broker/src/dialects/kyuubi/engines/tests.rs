@@ -40,6 +40,7 @@ pub(in super::super) fn record(id: u128, owner: &str, on: &str, dialect: Dialect
             },
             since: 0,
         },
+        early_losses: 0,
         history: Vec::new(),
     }
 }
