@@ -32,6 +32,7 @@ use crate::lease::{NodeLease, Resumed};
 use crate::metastore::Metastore;
 use crate::reservations::{Held, Refusal, Reservations};
 use crate::statements::Statements;
+use crate::statements::leftover::clear_now_and_then;
 pub(crate) use adopt::end_leftovers;
 pub(crate) use figures::state_of;
 pub(crate) use reserve::{ReserveError, Wanted};
@@ -148,6 +149,10 @@ impl Drivers {
         let figures = Arc::clone(self);
         self.tasks
             .spawn("node figures", async move { figures.measure().await });
+        let results = Arc::clone(self);
+        self.tasks.spawn("leftover results", async move {
+            clear_now_and_then(&results).await;
+        });
         let trainer = Arc::clone(self);
         self.tasks.spawn(
             "class archive",

@@ -4,6 +4,7 @@
 //! simply sent again when a host connects: [`Statements::unfinished`].
 
 mod disk;
+pub(crate) mod leftover;
 mod statement;
 #[cfg(test)]
 mod tests;

@@ -39,6 +39,20 @@ pub(super) async fn forget(root: &Path, session: SessionId) -> Result<()> {
     blocking(move || remove(&path)).await
 }
 
+/// Removes what ran in one epoch of a session, and the session's directory if that was all.
+pub(super) async fn forget_epoch(root: &Path, session: SessionId, epoch: Epoch) -> Result<()> {
+    let path = root.join(session.to_string());
+    blocking(move || {
+        remove(&path.join(epoch.get().to_string()))?;
+        match std::fs::remove_dir(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    })
+    .await
+}
+
 /// Removes a directory that may not be there.
 pub(super) fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_dir_all(path) {
