@@ -4,7 +4,7 @@
 //! with a warm driver, then spread while memory is plentiful and pack when it is not. The agent has the last word:
 //! its refusal costs one round trip, so brokers need no lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::NodeId;
 
@@ -48,6 +48,47 @@ pub enum Decision {
         /// Why, and what to do.
         reason: String,
     },
+}
+
+/// What a broker knows where it finds no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sight {
+    /// The session had a driver before: to refuse it for good would lose its state.
+    pub had_driver: bool,
+    /// Nodes were left out, since their agents have just refused.
+    pub left_out: bool,
+    /// A node that is up has not told what it has.
+    pub is_partial: bool,
+}
+
+impl Sight {
+    const fn is_whole(self) -> bool {
+        !self.had_driver && !self.left_out && !self.is_partial
+    }
+}
+
+impl Decision {
+    /// The decision as it holds with what is known: nothing is refused for good where more nodes may have been looked
+    /// at, nor where a session would be lost by it (I2).
+    #[must_use]
+    pub fn as_seen(self, sight: Sight) -> Self {
+        match self {
+            Self::Rejected { reason } if !sight.is_whole() => Self::Queued { reason },
+            other => other,
+        }
+    }
+}
+
+/// Refuses a profile that no node offers: it will not come by waiting, as long as any node tells what it offers.
+pub fn refuse_profile(profile: &str, offered: &BTreeSet<&str>) -> Option<Decision> {
+    if offered.is_empty() || offered.contains(profile) {
+        return None;
+    }
+    let names: Vec<&str> = offered.iter().copied().collect();
+    let names = names.join(", ");
+    Some(Decision::Rejected {
+        reason: format!("no node offers the profile {profile}; there are {names}"),
+    })
 }
 
 /// Chooses a node for a driver that reserves `memory_bytes`. `random` gives numbers of full range.
@@ -194,6 +235,39 @@ mod tests {
                 Decision::Queued { .. } | Decision::Rejected { .. } => prop_assert!(!possible),
             }
         }
+    }
+
+    proptest! {
+        /// I2: only of a session without state, with every node seen, is anything said for good.
+        #[test]
+        fn i2_nothing_is_refused_for_good_that_another_look_may_place(
+            capacities in proptest::collection::vec(0u64..100, 0..5), memory in 1u64..150,
+            had_driver in any::<bool>(), left_out in any::<bool>(), is_partial in any::<bool>(),
+            profile in prop_oneof![Just("small"), Just("gone")],
+        ) {
+            let nodes = nodes(capacities.into_iter().map(|capacity| node(capacity, 0)).collect());
+            let decide = || refuse_profile(profile, &BTreeSet::from(["large", "small"]))
+                .unwrap_or_else(|| place(memory, &nodes, random(1)));
+            let (blind, sight) = (decide(), Sight { had_driver, left_out, is_partial });
+            let is_whole = !(had_driver || left_out || is_partial);
+            match (blind, decide().as_seen(sight)) {
+                (Decision::Rejected { reason }, Decision::Queued { reason: told }) => {
+                    prop_assert!(!is_whole && reason == told);
+                }
+                (Decision::Rejected { .. }, told) => prop_assert!(is_whole && told == decide()),
+                (before, told) => prop_assert_eq!(before, told),
+            }
+        }
+    }
+
+    #[test]
+    fn a_profile_is_refused_once_nodes_tell_that_they_have_others() {
+        assert_eq!(refuse_profile("small", &BTreeSet::new()), None);
+        assert_eq!(refuse_profile("small", &BTreeSet::from(["small"])), None);
+        let Some(Decision::Rejected { reason }) = refuse_profile("small", &BTreeSet::from(["b", "a"])) else {
+            panic!("an unknown profile is taken");
+        };
+        assert_eq!(reason, "no node offers the profile small; there are a, b");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use berth_core::ids::NodeId;
-use berth_core::placement::{Decision, place};
+use berth_core::placement::{Decision, Sight, place, refuse_profile};
 use berth_core::record::{NodeRecord, SessionRecord, SessionState, Work};
 use berth_core::share::{self, Level};
 use berth_proto::agent::ShareLevel;
@@ -30,13 +30,11 @@ pub(super) struct Choice {
 impl Placer {
     pub(super) fn choose(&self, record: &SessionRecord, tried: &BTreeSet<NodeId>) -> Result<Choice, Miss> {
         let nodes = self.fleet.nodes();
-        // Not for good where somebody has not told what it has, nor where a session would be lost by it.
-        let holds = is_first(record) && tried.is_empty() && nodes.iter().all(|node| node.load.is_some());
-        let never = |reason| match holds {
-            true => Miss::Never(Refusal::Denied { reason }),
-            false => Miss::Again(reason),
+        let sight = Sight {
+            had_driver: !is_first(record),
+            left_out: !tried.is_empty(),
+            is_partial: nodes.iter().any(|node| node.load.is_none()),
         };
-        check_profile(&nodes, record).map_err(never)?;
         let static_confs = static_confs(record);
         // No warm driver will do.
         let is_cold = !static_confs.is_empty() || record.work == Work::Batch;
@@ -52,10 +50,12 @@ impl Placer {
             0 => self.fleet.memory_of(&record.profile).unwrap_or(0),
             asked => asked,
         };
-        let (id, reason) = match place(memory_bytes, &offers, rand::random::<u64>) {
+        let decision = refuse_profile(record.profile.as_str(), &profiles(&nodes))
+            .unwrap_or_else(|| place(memory_bytes, &offers, rand::random::<u64>));
+        let (id, reason) = match decision.as_seen(sight) {
             Decision::Placed { node, reason } => (node, reason),
             Decision::Queued { reason } => return Err(Miss::Again(reason)),
-            Decision::Rejected { reason } => return Err(never(reason)),
+            Decision::Rejected { reason } => return Err(Miss::Never(Refusal::Denied { reason })),
         };
         let node = nodes.into_iter().find(|node| node.record.id == id);
         let node = node.ok_or_else(|| Miss::Again("the chosen node has just gone".to_owned()))?;
@@ -71,21 +71,11 @@ impl Placer {
     }
 }
 
-/// A profile that no node knows will not come by waiting, as long as nodes are heard of.
-fn check_profile(nodes: &[Node], record: &SessionRecord) -> Result<(), String> {
+/// The profiles that nodes tell of.
+fn profiles(nodes: &[Node]) -> BTreeSet<&str> {
     let loads = nodes.iter().filter_map(|node| node.load.as_ref());
-    let offered: BTreeSet<&str> = loads
-        .flat_map(|load| load.profiles.iter().map(|profile| profile.name.as_str()))
-        .collect();
-    if offered.is_empty() || offered.contains(record.profile.as_str()) {
-        return Ok(());
-    }
-    let names: Vec<&str> = offered.into_iter().collect();
-    Err(format!(
-        "no node offers the profile {}; there are {}",
-        record.profile,
-        names.join(", ")
-    ))
+    let offered = loads.flat_map(|load| &load.profiles);
+    offered.map(|profile| profile.name.as_str()).collect()
 }
 
 /// Which sessions may be on the same driver. Code always has a driver of its own.
