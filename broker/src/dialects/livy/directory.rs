@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::listed::{Listed, number_of};
 use super::refusal::Refusal;
+use crate::commit::commit;
 
 const MAX_TRIES: u32 = 32;
 const PAGE: usize = 500;
@@ -101,17 +102,12 @@ impl Directory {
             let counter = self.store.get(&self.resource.counter_key()).await?;
             entry.number = number_in(counter.as_ref())?;
             let left = self.check_name(&entry).await?;
-            match self
-                .store
-                .txn(entering(self.resource, &entry, counter.as_ref(), left))
-                .await
-            {
-                Ok(TxnOutcome::Done(_)) => return Ok((entry, true)),
-                Ok(TxnOutcome::Conflict(_)) => {}
-                Err(StoreError::Unknown { reason }) => match self.by_number(entry.number).await? {
-                    Some((found, _)) if found.session == entry.session => return Ok((entry, true)),
-                    _ => tracing::debug!(%reason, "session number not taken, trying again"),
-                },
+            let txn = entering(self.resource, &entry, counter.as_ref(), left);
+            let witness = (self.resource.id_key(entry.number), entry.encode());
+            match commit(&self.store, txn, (&witness.0, &witness.1)).await {
+                Ok(Some(_)) => return Ok((entry, true)),
+                Ok(None) => {}
+                Err(error) if error.is_transient() => return Err(doubtful(&error)),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -359,6 +355,14 @@ impl Directory {
             "the entry is being changed by others".to_owned(),
         ))
     }
+}
+
+/// Of an entering whose outcome stays unknown.
+fn doubtful(error: &StoreError) -> Refusal {
+    Refusal::Unavailable(format!(
+        "{error}; it may have been made all the same: look for it, or send it again with its Idempotency-Key if it \
+         had one"
+    ))
 }
 
 fn number_in(counter: Option<&Entry>) -> Result<u32, Refusal> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +12,17 @@ use berth_store::{
 
 /// Keys without leases and watches.
 #[derive(Debug, Default)]
-pub(super) struct FakeStore(Mutex<(Revision, BTreeMap<String, Entry>)>);
+pub(super) struct FakeStore {
+    state: Mutex<(Revision, BTreeMap<String, Entry>)>,
+    /// Transactions that are carried out and whose answer is lost.
+    unanswered: AtomicUsize,
+}
+
+impl FakeStore {
+    pub(super) fn lose_answers(&self, count: usize) {
+        self.unanswered.store(count, Ordering::Release);
+    }
+}
 
 fn holds(entries: &BTreeMap<String, Entry>, compare: &Compare) -> bool {
     match compare {
@@ -27,7 +38,7 @@ fn holds(entries: &BTreeMap<String, Entry>, compare: &Compare) -> bool {
 #[async_trait]
 impl Store for FakeStore {
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-        Ok(self.0.lock().unwrap().1.get(key).cloned())
+        Ok(self.state.lock().unwrap().1.get(key).cloned())
     }
 
     async fn list(
@@ -37,7 +48,7 @@ impl Store for FakeStore {
         limit: usize,
         _revision: Option<Revision>,
     ) -> Result<Page, StoreError> {
-        let state = self.0.lock().unwrap();
+        let state = self.state.lock().unwrap();
         let matching = state.1.values().filter(|entry| entry.key.starts_with(prefix));
         let mut entries: Vec<Entry> = matching
             .filter(|entry| after.is_none_or(|after| entry.key.as_str() > after))
@@ -55,7 +66,7 @@ impl Store for FakeStore {
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
         // As over a network: others get between what was read and what is written.
         tokio::task::yield_now().await;
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
         if !txn.when.iter().all(|compare| holds(&state.1, compare)) {
             return Ok(TxnOutcome::Conflict(state.0));
         }
@@ -78,7 +89,16 @@ impl Store for FakeStore {
                 Op::DeletePrefix(prefix) => state.1.retain(|key, _| !key.starts_with(&prefix)),
             }
         }
-        Ok(TxnOutcome::Done(revision))
+        let lost = |left: usize| left.checked_sub(1);
+        match self
+            .unanswered
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, lost)
+        {
+            Ok(_) => Err(StoreError::Unknown {
+                reason: "the answer was lost".to_owned(),
+            }),
+            Err(_) => Ok(TxnOutcome::Done(revision)),
+        }
     }
 
     async fn grant(&self, _ttl: Duration) -> Result<LeaseId, StoreError> {

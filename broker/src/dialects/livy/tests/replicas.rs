@@ -80,6 +80,16 @@ async fn i8_any_number_may_ask_for_an_id_at_once() {
     assert_eq!(ids.len(), 500);
 }
 
+/// A session whose store gave no answer is made once, and its client hears of it.
+#[tokio::test(start_paused = true)]
+async fn i3_a_lost_answer_of_the_store_makes_one_session() {
+    let house = house(1 << 20);
+    house.store.lose_answers(1);
+    let (status, made) = house.post("/sessions", json!({})).await;
+    assert_eq!((status, &made["id"]), (StatusCode::CREATED, &json!(0)));
+    assert_eq!(house.get("/sessions").await.1["total"], 1);
+}
+
 /// A request that is sent again to another broker.
 #[tokio::test]
 async fn i3_a_key_is_known_to_every_broker() {
@@ -197,6 +207,7 @@ fn record(id: SessionId, state: SessionState) -> SessionRecord {
         created_at: 0,
         epoch: Epoch::INITIAL,
         state,
+        early_losses: 0,
         history: Vec::new(),
     }
 }
