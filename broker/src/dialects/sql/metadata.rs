@@ -2,6 +2,7 @@
 
 mod columns;
 mod functions;
+mod listing;
 mod nested;
 mod pattern;
 mod places;

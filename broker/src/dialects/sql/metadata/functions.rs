@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow_array::RecordBatch;
 
+use super::listing::Listings;
 use super::nested::Schema;
 use super::places::schemas;
 use super::read::{first_parts, texts};
@@ -11,31 +12,20 @@ use super::shape::Cell;
 use super::{GLOBAL_TEMP, Rows, Wanted, room};
 use crate::dialects::sql::failure::Failure;
 use crate::dialects::sql::opening::quoted;
-use crate::dialects::sql::plan::{self, Ask};
+use crate::dialects::sql::plan::Ask;
 use crate::dialects::sql::session::Session;
 
 /// The functions of a catalog's databases, and those that every one of them has.
 pub(super) async fn functions(session: &Session, wanted: &Wanted) -> Result<Rows, Failure> {
     let mut rows = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut failed = None;
+    let mut listings = Listings::of(session);
     for schema in schemas(session, &wanted.catalog, &wanted.schema).await? {
         if schema == Schema::plain(GLOBAL_TEMP) {
             continue;
         }
         let place = format!("{}.{}", quoted(&wanted.catalog), schema.quoted());
-        let batches = match session.whole(&plan::catalog(&Ask::Functions(&place))).await {
-            Ok(batches) => batches,
-            Err(failure) if failure.is_passing => return Err(failure),
-            // It is dropped meanwhile.
-            Err(failure) if failure.is_of_what_is_gone() => continue,
-            // One database that cannot be read must not hide the others.
-            Err(failure) => {
-                tracing::debug!(session.id = %session.id, place, error = %failure, "functions cannot be listed");
-                failed = Some(failure);
-                continue;
-            }
-        };
+        let batches = listings.ask(Ask::Functions(&place)).await?;
         for batch in &batches {
             let listed = functions_of(batch).into_iter();
             let matching = listed.filter(|function| wanted.name.is_match(&function.name));
@@ -45,10 +35,7 @@ pub(super) async fn functions(session: &Session, wanted: &Wanted) -> Result<Rows
         }
         room(rows.len())?;
     }
-    match failed {
-        Some(failure) if rows.is_empty() => Err(failure),
-        _ => Ok(rows),
-    }
+    listings.end(rows)
 }
 
 /// A function.

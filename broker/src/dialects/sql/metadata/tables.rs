@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow_array::RecordBatch;
 
+use super::listing::Listings;
 use super::nested::Schema;
 use super::places::schemas;
 use super::read::{first_parts, flags, texts};
@@ -11,7 +12,7 @@ use super::shape::Cell;
 use super::{GLOBAL_TEMP, Wanted, room};
 use crate::dialects::sql::failure::Failure;
 use crate::dialects::sql::opening::quoted;
-use crate::dialects::sql::plan::{self, Ask};
+use crate::dialects::sql::plan::Ask;
 use crate::dialects::sql::session::Session;
 
 /// A table or view.
@@ -78,21 +79,10 @@ pub(super) fn is_wanted(kind: &str, types: Option<&[String]>) -> bool {
 pub(super) async fn tables(session: &Session, wanted: &Wanted) -> Result<Vec<Table>, Failure> {
     let mut found: Vec<Table> = Vec::new();
     let mut own: BTreeSet<String> = BTreeSet::new();
-    let mut failed = None;
+    let mut listings = Listings::of(session);
     for schema in schemas(session, &wanted.catalog, &wanted.schema).await? {
         let place = place_of(&wanted.catalog, &schema);
-        let batches = match session.whole(&plan::catalog(&Ask::Tables(&place))).await {
-            Ok(batches) => batches,
-            Err(failure) if failure.is_passing => return Err(failure),
-            // It is dropped meanwhile, or there are no such views.
-            Err(failure) if failure.is_of_what_is_gone() => continue,
-            // One database that cannot be read must not hide the others.
-            Err(failure) => {
-                tracing::debug!(session.id = %session.id, place, error = %failure, "tables cannot be listed");
-                failed = Some(failure);
-                continue;
-            }
-        };
+        let batches = listings.ask(Ask::Tables(&place)).await?;
         for batch in &batches {
             let listed = tables_of(batch, &schema).into_iter();
             let matching = listed.filter(|table| wanted.name.is_match(&table.name));
@@ -101,10 +91,7 @@ pub(super) async fn tables(session: &Session, wanted: &Wanted) -> Result<Vec<Tab
         }
         room(found.len())?;
     }
-    match failed {
-        Some(failure) if found.is_empty() => Err(failure),
-        _ => Ok(found),
-    }
+    listings.end(found)
 }
 
 /// What a listing of a database has.
