@@ -108,6 +108,7 @@ impl Ledger {
                 .when(Compare::ModRevision(keys::session(session), revision))
                 .when(Compare::Absent(key.clone()))
                 .when(Compare::Absent(operation.clone()))
+                .when(tail.unchanged(session))
                 .put(&key, entry.clone())
                 .put(&operation, seq.to_string());
             if !intent.alias.is_empty() {
@@ -303,6 +304,7 @@ fn entry(session: SessionId, seq: u64, epoch: Epoch, intent: &Intent, payload: P
         outcome: Outcome::Unknown,
         waits: false,
         reruns: 0,
+        claim: None,
         handed_on: false,
         at: unix_millis(),
     }

@@ -7,6 +7,7 @@ mod agents;
 mod choose;
 mod code;
 pub(crate) mod connect;
+mod poison;
 pub(crate) mod upload;
 
 use std::collections::BTreeSet;
@@ -27,7 +28,7 @@ use crate::fleet::Fleet;
 use crate::ledger::{Ledger, unavailable};
 pub(crate) use choose::offered;
 use choose::{Choice, has_own_start};
-use code::Poison;
+use poison::Poison;
 
 /// How long to wait before looking for room, or for the end of a lease, again.
 const PAUSE: Duration = Duration::from_millis(250);

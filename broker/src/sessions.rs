@@ -14,6 +14,7 @@ mod batch;
 mod close;
 mod code;
 pub(crate) mod entries;
+mod let_go;
 mod numbers;
 mod settle;
 mod touch;
@@ -83,6 +84,8 @@ pub struct Sessions {
     routes: Mutex<BTreeMap<SessionId, [Option<Route>; 2]>>,
     /// The epoch of each served session, and what ends calls that wait there.
     places: Mutex<BTreeMap<SessionId, (Epoch, CancellationToken)>>,
+    /// Sessions that are let go as soon as the store takes it.
+    leaving: Mutex<BTreeSet<SessionId>>,
     /// What ends the placing of each session that is being placed.
     placings: Mutex<BTreeMap<SessionId, CancellationToken>>,
     table: Table,
@@ -117,6 +120,7 @@ impl Sessions {
             served,
             routes: Mutex::default(),
             places: Mutex::default(),
+            leaving: Mutex::default(),
             placings: Mutex::default(),
             table: Table::default(),
             touches: Touches::default(),
@@ -140,6 +144,8 @@ impl Sessions {
         self.table.put(record);
         if matches!(record.state, SessionState::Closed { .. }) {
             self.end_placing(record.id);
+            // It may be opened again, with a lineage that begins anew.
+            self.ledger.forget(record.id);
             // Each has a connection to its agent.
             lock(&self.routes).remove(&record.id);
         }

@@ -1,6 +1,7 @@
 //! Several brokers on one store: races to open, exact quotas, abandoned placings.
 
 mod code;
+mod lineage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,12 +10,11 @@ use std::time::Duration;
 use berth_core::admission::Limits;
 use berth_core::ids::{BrokerId, Epoch, SessionId};
 use berth_core::keys;
-use berth_core::lineage::compact::Room;
-use berth_core::lineage::{Class, LineageEntry, Outcome, Payload};
 use berth_core::record::{
     BrokerRecord, CloseReason, Dialect, FORMAT, Lifetime, Record, SessionRecord, SessionState, UsageRecord,
     Work,
 };
+use berth_core::session::take_over;
 use berth_runtime::tasks::{Shutdown, Tasks};
 use berth_runtime::tls::{TlsFiles, install_provider};
 use berth_store::blobs::Blobs;
@@ -158,6 +158,32 @@ async fn i4_two_brokers_that_race_to_open_make_one_record() {
     assert_eq!((cluster.records().await.len(), cluster.usage().await), (1, 1));
 }
 
+/// Whatever ended the placing: the record must not say that a broker does it which does not.
+#[tokio::test]
+async fn a_placing_that_ended_is_nobodys() {
+    let cluster = Cluster::new();
+    let a = cluster.broker("a", 1, 5).await;
+    let id = wanted(Uuid::from_u128(7)).session;
+    a.open(wanted(Uuid::from_u128(7))).await.unwrap_err();
+    let key = keys::session(id);
+    let taken = take_over(cluster.records().await.remove(0), "a".parse().unwrap(), 1).unwrap();
+    cluster
+        .store
+        .txn(Txn::new().put(&key, taken.encode()))
+        .await
+        .unwrap();
+    a.let_go_later(id);
+    let is_nobodys = async {
+        while !matches!(&cluster.records().await[0].state, SessionState::Placing { broker, .. } if *broker == BrokerId::nobody())
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), is_nobodys)
+        .await
+        .unwrap();
+}
+
 /// The placing goes on without its client; when it is given up, any broker that is asked for the session goes on.
 #[tokio::test]
 async fn a_client_that_goes_away_while_its_session_is_placed_does_not_strand_it() {
@@ -196,83 +222,4 @@ async fn i5_closing_while_placing_gives_the_permit_back_once() {
     x.unwrap();
     y.unwrap();
     assert_eq!(cluster.usage().await, 0);
-}
-
-fn conf_set(session: SessionId, seq: u64) -> LineageEntry {
-    LineageEntry {
-        format: LineageEntry::FORMAT,
-        session,
-        seq,
-        epoch: Epoch::INITIAL,
-        operation: format!("op-{seq}"),
-        alias: String::new(),
-        class: Class::State,
-        call: "config".to_owned(),
-        what: "set a".to_owned(),
-        key: "conf:a".to_owned(),
-        payload: Payload::Inline(String::new()),
-        blobs: Vec::new(),
-        fingerprint: 0,
-        outcome: Outcome::Succeeded { answer: None },
-        waits: false,
-        reruns: 0,
-        handed_on: false,
-        at: 0,
-    }
-}
-
-/// What is not needed goes, with what its operations are found by; the rest can be appended to as before.
-#[tokio::test]
-async fn i8_a_lineage_is_compacted_in_the_store() {
-    let cluster = Cluster::new();
-    let blobs = Blobs::directory(&cluster.dir.path().join("blobs")).unwrap();
-    let ledger = Ledger::new(Arc::clone(&cluster.store), blobs, 1000);
-    let session = SessionId::for_connect("u", Uuid::from_u128(1));
-    for seq in 1..=120 {
-        let entry = conf_set(session, seq);
-        let txn = Txn::new()
-            .put(keys::lineage(session, seq), entry.encode())
-            .put(keys::operation(session, &entry.operation), seq.to_string());
-        cluster.store.txn(txn).await.unwrap();
-    }
-    assert_eq!(ledger.compact(session, Room::Enough).await.unwrap(), 119);
-    let left = ledger.entries(session).await.unwrap();
-    assert_eq!(left.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [120]);
-    assert!(ledger.recall(session, "op-7").await.unwrap().is_none());
-    assert!(ledger.recall(session, "op-120").await.unwrap().is_some());
-}
-
-/// Blobs that a lineage names stay, and so do young ones: their record may be on its way.
-#[tokio::test]
-async fn i2_i8_only_old_blobs_that_nothing_names_are_removed() {
-    let cluster = Cluster::new();
-    let blobs = Blobs::directory(&cluster.dir.path().join("blobs")).unwrap();
-    let ledger = Ledger::new(Arc::clone(&cluster.store), blobs.clone(), 1000);
-    let session = SessionId::for_connect("u", Uuid::from_u128(1));
-    let mut named = Vec::new();
-    for content in ["request", "answer", "nobody's", "upload"] {
-        named.push(blobs.put(content.into()).await.unwrap());
-    }
-    let blob = |n: usize| Payload::Blob {
-        sha256: named[n].clone(),
-        len: 7,
-    };
-    let entry = LineageEntry {
-        payload: blob(0),
-        outcome: Outcome::Succeeded {
-            answer: Some(blob(1)),
-        },
-        blobs: vec![named[3].clone()],
-        ..conf_set(session, 1)
-    };
-    let txn = Txn::new().put(keys::lineage(session, 1), entry.encode());
-    cluster.store.txn(txn).await.unwrap();
-
-    assert_eq!(ledger.sweep(Duration::from_secs(3600)).await.unwrap(), 0);
-    assert_eq!(blobs.get(&named[2]).await.unwrap(), "nobody's");
-    assert_eq!(ledger.sweep(Duration::ZERO).await.unwrap(), 1);
-    assert_eq!(blobs.get(&named[0]).await.unwrap(), "request");
-    assert_eq!(blobs.get(&named[1]).await.unwrap(), "answer");
-    assert_eq!(blobs.get(&named[3]).await.unwrap(), "upload");
-    assert!(blobs.get(&named[2]).await.is_err());
 }

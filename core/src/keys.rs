@@ -63,6 +63,11 @@ pub fn operation(session: SessionId, operation: &str) -> String {
     format!("{OPERATIONS}{session}/{operation}")
 }
 
+/// Key of the mark that compaction leaves, among a session's operations: no client's id begins with a point.
+pub fn compaction(session: SessionId) -> String {
+    operation(session, ".compacted")
+}
+
 /// Key of an alias: `aliases/<dialect>/<name>`.
 pub fn alias(dialect: &str, name: &str) -> String {
     format!("{ALIASES}{dialect}/{name}")

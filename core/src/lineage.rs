@@ -6,6 +6,7 @@ pub mod compact;
 pub mod replay;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::ids::{Epoch, SessionId};
 use crate::record::{FORMAT, Record, UnixMillis};
@@ -113,6 +114,10 @@ pub struct LineageEntry {
     /// How often it was to run again since a driver was lost that may have begun it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reruns: u32,
+    /// A fresh id of the latest claim: what two brokers write to claim an entry must differ, for a broker that lost the
+    /// answer of its store knows its own claim by what it wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Uuid>,
     /// True if a broker that did not claim it may have given it to its driver.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub handed_on: bool,
@@ -168,10 +173,11 @@ impl LineageEntry {
     }
 
     /// The entry for the driver of the epoch `to`, or `None` if it does not wait for one any more. Of several brokers
-    /// one gives it to a driver (I3).
-    pub fn claim(self, to: Epoch) -> Option<Self> {
+    /// one gives it to a driver (I3); `claim` is an id that no other claim has.
+    pub fn claim(self, to: Epoch, claim: Uuid) -> Option<Self> {
         (self.outcome == Outcome::Unknown && self.waits).then_some(Self {
             epoch: to,
+            claim: Some(claim),
             waits: false,
             handed_on: false,
             ..self

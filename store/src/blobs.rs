@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{Stream, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Location;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -184,19 +184,16 @@ impl Blobs {
         })
     }
 
-    /// Up to `most` blobs that were last written longer ago than `age`, by the store's clock and this machine's.
+    /// The blobs that were last written longer ago than `age`, by the store's clock and this machine's, as they are
+    /// listed.
     ///
     /// # Errors
     /// [`BlobError::List`].
-    pub async fn older_than(&self, age: Duration, most: usize) -> Result<Vec<String>, BlobError> {
+    pub fn older_than(&self, age: Duration) -> impl Stream<Item = Result<String, BlobError>> + Send + Unpin {
         let all = self.store.list(None);
-        let old = all.try_filter(|object| std::future::ready(is_older(object, age)));
+        let old = all.try_filter(move |object| std::future::ready(is_older(object, age)));
         let named = old.try_filter_map(|object| std::future::ready(Ok(content_of(&object.location))));
-        named
-            .take(most)
-            .try_collect()
-            .await
-            .map_err(|source| BlobError::List { source })
+        Box::pin(named.map_err(|source| BlobError::List { source }))
     }
 
     /// Removes a blob unless somebody has written it since, and tells whether it did.

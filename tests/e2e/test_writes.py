@@ -163,3 +163,15 @@ def test_i8_a_query_that_kills_its_drivers_is_given_up(up, spark, user):
         spark.sql("select length(repeat('x', 2000000000)) as n").collect()
     assert spark.table("v").count() == 5
     assert up.session(owner=user)["epoch"] == 3
+
+
+def test_i8_a_change_that_kills_its_drivers_is_given_up(up, spark, user):
+    """connect#75: of a change of the session, the loss comes while it is made again, too"""
+    spark.range(5).createOrReplaceTempView("v")
+    up.wait_warm()
+    with pytest.raises(PySparkException, match="STATEMENT_KILLS_DRIVER"):
+        spark.sql("cache table t as select length(repeat('x', 2000000000)) as n")
+    assert spark.table("v").count() == 5
+    session = up.session(owner=user)
+    assert session["epoch"] == 4
+    assert any("not made again, since it killed 2 drivers" in row["what"] for row in up.ask("explain", session["id"]))

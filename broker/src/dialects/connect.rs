@@ -63,7 +63,8 @@ use outbox::Limits;
 use registry::Operations;
 use session::Call;
 
-pub(crate) use errors::too_busy;
+pub(crate) use errors::{kills_driver, too_busy};
+pub(crate) use rebuild::named;
 pub use rebuild::{Probe, RebuildError, Rebuilt, Step, probe, rebuild};
 pub use service::service;
 

@@ -7,6 +7,7 @@ use berth_core::keys;
 use berth_core::lineage::{LineageEntry, Outcome, Witness};
 use berth_core::record::Record;
 use berth_store::{Compare, Txn};
+use uuid::Uuid;
 
 use super::{Ledger, MAX_RACES, not_written, unavailable};
 use crate::commit::{commit, get};
@@ -74,7 +75,8 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::finish`].
     pub async fn claim(&self, session: SessionId, seq: u64, to: Epoch) -> Result<bool, Refusal> {
-        self.change(session, seq, |entry| entry.claim(to)).await
+        let claim = Uuid::new_v4();
+        self.change(session, seq, |entry| entry.claim(to, claim)).await
     }
 
     /// Writes the outcome of an intent that waits for a driver. False if it does not wait any more.

@@ -4,12 +4,14 @@
 //! it makes it young again, also when it was there before; only what has been left alone for long is removed.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::keys;
 use berth_core::lineage::{LineageEntry, Outcome, Payload};
 use berth_core::record::Record;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::{Ledger, PAGE, unavailable};
 use crate::dialects::connect::backend::Refusal;
@@ -25,21 +27,21 @@ impl Ledger {
     /// # Errors
     /// `Unavailable`; what was removed until then stays removed.
     pub(crate) async fn sweep(&self, age: Duration) -> Result<usize, Refusal> {
-        // In this order: what is named after the look at the records was written after the look at the blobs.
-        let old = self
-            .blobs
-            .older_than(age, MAX_REMOVED)
-            .await
-            .map_err(unavailable)?;
-        if old.is_empty() {
+        let mut old = self.blobs.older_than(age).peekable();
+        if Pin::new(&mut old).peek().await.is_none() {
             return Ok(0);
         }
+        // What is named after this is written anew before it is named, and so is not old when it is to go.
         let mut named = self.named().await?;
         named.extend(self.named_by_batches().await?);
         let mut removed = 0;
-        for sha256 in old.iter().filter(|sha256| !named.contains(*sha256)) {
-            let was_old = self.blobs.delete_older_than(sha256, age).await;
-            removed += usize::from(was_old.map_err(unavailable)?);
+        while removed < MAX_REMOVED
+            && let Some(sha256) = old.try_next().await.map_err(unavailable)?
+        {
+            if !named.contains(&sha256) {
+                let was_old = self.blobs.delete_older_than(&sha256, age).await;
+                removed += usize::from(was_old.map_err(unavailable)?);
+            }
         }
         Ok(removed)
     }

@@ -8,9 +8,10 @@ use berth_core::ids::SessionId;
 use berth_core::keys;
 use berth_core::lineage::compact::{Room, removable};
 use berth_runtime::clock::unix_millis;
-use berth_store::Txn;
+use berth_store::{Compare, Revision, Txn};
 
 use super::{Ledger, unavailable};
+use crate::commit::get;
 use crate::dialects::connect::backend::Refusal;
 
 /// After so many new entries it is looked whether older ones are needed.
@@ -20,17 +21,31 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Entries that are removed in one transaction: etcd takes 128 changes.
 const REMOVED_AT_ONCE: usize = 50;
 
-/// The end of a lineage; a guess that the transaction checks.
+/// The end of a lineage; a guess that the transaction checks: the place after it must be free, and nobody may have
+/// compacted the lineage since, for that frees places before its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tail {
     /// The last sequence number.
     pub(super) seq: u64,
+    /// The latest compaction.
+    compacted: Option<Revision>,
     /// How many entries there are.
     pub(super) entries: u64,
     /// How many were added since it was looked whether older ones are needed.
     added: u64,
     /// When it was found that there is no room for more.
     full_at: Option<Instant>,
+}
+
+impl Tail {
+    /// Holds while nobody compacts the lineage.
+    pub(super) fn unchanged(&self, session: SessionId) -> Compare {
+        let mark = keys::compaction(session);
+        match self.compacted {
+            None => Compare::Absent(mark),
+            Some(revision) => Compare::ModRevision(mark, revision),
+        }
+    }
 }
 
 impl Ledger {
@@ -41,7 +56,8 @@ impl Ledger {
         let gone = removable(&entries, unix_millis(), room);
         let gone: Vec<_> = entries.iter().filter(|entry| gone.contains(&entry.seq)).collect();
         for some in gone.chunks(REMOVED_AT_ONCE) {
-            let txn = some.iter().fold(Txn::new(), |txn, entry| {
+            let marked = Txn::new().put(keys::compaction(session), unix_millis().to_string());
+            let txn = some.iter().fold(marked, |txn, entry| {
                 txn.delete(keys::lineage(session, entry.seq))
                     .delete(keys::operation(session, &entry.operation))
             });
@@ -95,8 +111,12 @@ impl Ledger {
     }
 
     async fn read_tail(&self, session: SessionId) -> Result<Tail, Refusal> {
+        // Before the entries are: a compaction between the two shows when an entry is appended.
+        let mark = get(&self.store, &keys::compaction(session)).await;
+        let mark = mark.map_err(unavailable)?;
         let entries = self.entries(session).await?;
         Ok(Tail {
+            compacted: mark.map(|mark| mark.mod_revision),
             seq: entries.last().map_or(0, |entry| entry.seq),
             entries: entries.len() as u64,
             added: 0,

@@ -1,10 +1,8 @@
 //! Rebuilds a code session: its statements without outside effects run again, in order.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use berth_core::ids::{Epoch, SessionId};
+use berth_core::ids::Epoch;
 use berth_core::lineage::{LineageEntry, Outcome};
 use berth_core::session::ends_its_drivers;
 use berth_proto::agent as api;
@@ -12,6 +10,7 @@ use berth_proto::agent::statement::State;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
+use super::poison::MAX_KILLS;
 use super::{Made, Miss, Placer, upload};
 use crate::dialects::connect::backend::{Refusal, Route};
 use crate::dialects::livy::replay::{Policy, Step};
@@ -27,31 +26,8 @@ const SLACK: u32 = 3;
 const LEAST: Duration = Duration::from_secs(60);
 /// The agent's kind of a statement that gives variables back.
 const RESTORE: &str = "restore";
-/// Drivers that a statement may kill before it is left out.
-const MAX_KILLS: u32 = 2;
 /// Names of lost things that are kept for the session's history.
 const MAX_LOST: usize = 20;
-/// Statements that are remembered to have killed a driver.
-const MAX_POISONS: usize = 10_000;
-
-/// Statements that killed the driver on which they were run again, and how often.
-#[derive(Debug, Default)]
-pub(super) struct Poison(Mutex<BTreeMap<(SessionId, u64), u32>>);
-
-impl Poison {
-    fn has_killed(&self, session: SessionId, id: u64) {
-        let mut kills = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kills.len() >= MAX_POISONS {
-            kills.clear();
-        }
-        *kills.entry((session, id)).or_default() += 1;
-    }
-
-    fn is_poison(&self, session: SessionId, id: u64) -> bool {
-        let kills = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kills.get(&(session, id)).is_some_and(|kills| *kills >= MAX_KILLS)
-    }
-}
 
 impl Placer {
     pub(super) async fn rebuild_code(&self, route: &Route) -> Result<Made, Miss> {

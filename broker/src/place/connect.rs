@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use berth_core::ids::SessionId;
 use berth_core::lineage::replay::{self, Step as Replay};
 use berth_core::lineage::{LineageEntry, Outcome};
 use berth_core::wire;
 use bytes::Bytes;
 
+use super::poison::MAX_KILLS;
 use super::{Made, Miss, Placer};
-use crate::dialects::connect::backend::{Refusal, Route, Ticket};
-use crate::dialects::connect::{Rebuilt, Step, rebuild};
+use crate::dialects::connect::backend::{Ended, Refusal, Route, Ticket};
+use crate::dialects::connect::{RebuildError, Rebuilt, Step, kills_driver, named, rebuild};
 
 impl Placer {
     pub(super) async fn rebuild_connect(
@@ -19,19 +21,36 @@ impl Placer {
     ) -> Result<Made, Miss> {
         let entries = self.ledger.entries(route.record.id).await.map_err(Miss::Never)?;
         let steps = self.steps(&entries).await.map_err(Miss::Never)?;
+        let session = route.record.id;
+        let is_poison = |step: &Step| self.poison.is_poison(session, step.entry.seq);
+        let (poison, steps): (Vec<_>, Vec<_>) = steps.into_iter().partition(is_poison);
         let confs: Vec<_> = confs.clone().into_iter().collect();
         let rebuilt = rebuild(route.clone(), &confs, steps).await;
-        let rebuilt = rebuilt.map_err(|error| Miss::Again(error.to_string()))?;
+        let mut rebuilt = rebuilt.map_err(|error| self.blamed(session, &error))?;
+        rebuilt.ended.extend(poison.iter().map(left_out));
         self.settle_unknown(&entries, &rebuilt)
             .await
             .map_err(Miss::Never)?;
         let mut lost = rebuilt.lost;
+        lost.extend(poison.iter().map(|step| {
+            let what = named(&step.entry);
+            format!("{what}: not made again, since it killed {MAX_KILLS} drivers")
+        }));
         lost.extend(replay::lost(&entries));
         Ok(Made {
             server_session_id: rebuilt.server_session_id,
             replayed: rebuilt.replayed,
             lost,
         })
+    }
+
+    /// Remembers which step a driver was lost over.
+    fn blamed(&self, session: SessionId, error: &RebuildError) -> Miss {
+        let RebuildError::DriverLost { step, .. } = error;
+        if let Some(seq) = step {
+            self.poison.has_killed(session, *seq);
+        }
+        Miss::Again(error.to_string())
     }
 
     async fn steps(&self, entries: &[LineageEntry]) -> Result<Vec<Step>, Refusal> {
@@ -68,6 +87,12 @@ impl Placer {
         }
         Ok(())
     }
+}
+
+/// What the client of a step is told that no driver survives.
+fn left_out(step: &Step) -> (u64, Ended) {
+    let status = kills_driver(&step.entry.what, MAX_KILLS);
+    (step.entry.seq, Ended::Failed(status))
 }
 
 /// An `ExecutePlanRequest` whose plan (3) is a root (1) with the catalog operation (200) `drop_temp_view` (15).

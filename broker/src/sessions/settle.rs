@@ -6,7 +6,7 @@ use std::time::Duration;
 use berth_core::ids::{BrokerId, Epoch, SessionId};
 use berth_core::keys;
 use berth_core::record::{Cause, Placement, SessionRecord, SessionState};
-use berth_core::session::{leave, let_go, placed, take_over};
+use berth_core::session::{leave, placed, take_over};
 use berth_proto::agent as api;
 use berth_runtime::clock::unix_millis;
 use tokio::time::Instant;
@@ -76,8 +76,21 @@ impl Sessions {
         .await
     }
 
-    /// Follows the session to its driver, and goes on with whatever nobody else is doing for it.
+    /// Follows the session to its driver, and goes on with whatever nobody else is doing for it. In the session's turn.
     pub(super) async fn settle(
+        &self,
+        wanted: Option<&Wanted>,
+        id: SessionId,
+        force: Option<(Epoch, Cause)>,
+    ) -> Result<Route, Refusal> {
+        let settled = self.follow(wanted, id, force).await;
+        if !matches!(settled, Ok(_) | Err(Refusal::Closed)) {
+            self.let_go_later(id);
+        }
+        settled
+    }
+
+    async fn follow(
         &self,
         wanted: Option<&Wanted>,
         id: SessionId,
@@ -199,7 +212,9 @@ impl Sessions {
         let prepared = match self.placer.prepare(&read.record, until, over).await {
             Ok(prepared) => prepared,
             Err(Unprepared::Refused(refusal)) => {
-                self.let_go(read).await;
+                if let Err(error) = self.let_go(read).await {
+                    tracing::debug!(session.id = %record.id, %error, "it is let go later");
+                }
                 count_failed(&read.record);
                 return Err(refusal);
             }
@@ -233,19 +248,6 @@ impl Sessions {
             self.forget(active.record.id);
         }
         Ok(Some(route))
-    }
-
-    /// Leaves a session that could not be placed to whoever is asked for it next. Best effort: when this broker is
-    /// asked again, it goes on by itself.
-    async fn let_go(&self, read: &Read) {
-        let record = SessionRecord::clone(&read.record);
-        let epoch = record.epoch;
-        let Ok(next) = let_go(record, epoch, unix_millis()) else {
-            return;
-        };
-        if let Err(error) = self.advance(read, next).await {
-            tracing::warn!(session.id = %read.record.id, %error, "a session stays with this broker");
-        }
     }
 
     fn count_placed(&self, record: &SessionRecord, from: &SessionState, started: Instant) {

@@ -74,6 +74,7 @@ mod tests {
             outcome,
             waits: false,
             reruns: 0,
+            claim: None,
             handed_on: false,
             at: 0,
         }
@@ -143,13 +144,13 @@ mod tests {
             waits: true,
             ..entry(1, Class::Write, Outcome::Unknown, "")
         };
-        let claimed = waiting().claim(first).unwrap();
+        let claimed = waiting().claim(first, Uuid::nil()).unwrap();
         assert_eq!(claimed.epoch, first);
         // The epoch is the same, but it was given away: neither can it be taken to another driver, nor taken back.
-        assert_eq!(claimed.clone().claim(next), None);
+        assert_eq!(claimed.clone().claim(next, Uuid::nil()), None);
         assert_eq!(claimed.withdraw(failed()), None);
         let withdrawn = waiting().withdraw(failed()).unwrap();
-        assert_eq!(withdrawn.claim(first), None);
+        assert_eq!(withdrawn.claim(first, Uuid::nil()), None);
     }
 
     #[test]
@@ -162,7 +163,10 @@ mod tests {
             // It is with no driver that could have been lost with it.
             assert_eq!(waiting.clone().give_up(first, succeeded()), None);
             assert_eq!(waiting.clone().hand_on(first), None);
-            assert_eq!(waiting.claim(next).unwrap().put_back(first, witness), None);
+            assert_eq!(
+                waiting.claim(next, Uuid::nil()).unwrap().put_back(first, witness),
+                None
+            );
             // Somebody else has settled it.
             assert_eq!(given().put_back(next, witness), None);
             let ended = entry(1, Class::Write, succeeded(), "");
@@ -181,7 +185,7 @@ mod tests {
         assert_eq!(handed_on.clone().put_back(first, Witness::Claimant), None);
         let waiting = handed_on.put_back(first, Witness::Agent).unwrap();
         // A new claimant has it alone.
-        let claimed = waiting.claim(first).unwrap();
+        let claimed = waiting.claim(first, Uuid::nil()).unwrap();
         assert!(claimed.put_back(first, Witness::Claimant).is_some());
     }
 
@@ -192,16 +196,20 @@ mod tests {
             waits: true,
             ..entry(1, Class::Write, Outcome::Unknown, "")
         };
-        let mut claimed = waiting.claim(first).unwrap();
+        let mut claimed = waiting.claim(first, Uuid::nil()).unwrap();
         // A driver that was lost before it began does not count.
         for _ in 0..3 {
             claimed = claimed
                 .put_back(first, Witness::Agent)
                 .unwrap()
-                .claim(first)
+                .claim(first, Uuid::nil())
                 .unwrap();
         }
-        let again = claimed.run_again(first).unwrap().claim(first).unwrap();
+        let again = claimed
+            .run_again(first)
+            .unwrap()
+            .claim(first, Uuid::nil())
+            .unwrap();
         assert_eq!(again.run_again(first), None);
     }
 

@@ -33,7 +33,26 @@ pub enum RebuildError {
     DriverLost {
         /// What it said.
         reason: String,
+        /// The step that was under way, by its place in the lineage.
+        step: Option<u64>,
     },
+}
+
+impl RebuildError {
+    fn lost(status: &Status) -> Self {
+        Self::DriverLost {
+            reason: status.message().to_owned(),
+            step: None,
+        }
+    }
+
+    fn at(self, seq: u64) -> Self {
+        let Self::DriverLost { reason, .. } = self;
+        Self::DriverLost {
+            reason,
+            step: Some(seq),
+        }
+    }
 }
 
 /// What a driver says when it is asked for a session.
@@ -89,7 +108,8 @@ pub async fn rebuild(
         rebuilt.set(&route, confs).await?;
     }
     for step in steps {
-        let ended = settled(replay(route.clone(), &step).await)?;
+        let ended = settled(replay(route.clone(), &step).await);
+        let ended = ended.map_err(|error| error.at(step.entry.seq))?;
         rebuilt.ended.push((step.entry.seq, ended.clone()));
         rebuilt.note(&named(&step.entry), ended);
     }
@@ -124,8 +144,8 @@ impl Rebuilt {
     }
 }
 
-/// How a lost entry is named: a view by its key, for the words of a statement may end before its name does.
-fn named(entry: &LineageEntry) -> String {
+/// How an entry is named that is lost: a view by its key, for the words of a statement may end before its name does.
+pub(crate) fn named(entry: &LineageEntry) -> String {
     named_by(entry.class, &entry.key).unwrap_or_else(|| entry.what.clone())
 }
 
@@ -153,9 +173,7 @@ pub async fn probe(route: &Route) -> Probe {
 async fn create(route: &Route) -> Result<String, RebuildError> {
     match probe(route).await {
         Probe::Serving(id) => Ok(id),
-        Probe::Refused(status) | Probe::Silent(status) => Err(RebuildError::DriverLost {
-            reason: status.message().to_owned(),
-        }),
+        Probe::Refused(status) | Probe::Silent(status) => Err(RebuildError::lost(&status)),
     }
 }
 
@@ -232,9 +250,7 @@ fn settled(result: Result<Bytes, Status>) -> Result<Ended, RebuildError> {
         Err(status) => status,
     };
     match Fault::of(status.clone()) {
-        Fault::Lost { .. } => Err(RebuildError::DriverLost {
-            reason: status.message().to_owned(),
-        }),
+        Fault::Lost { .. } => Err(RebuildError::lost(&status)),
         Fault::Answer(_) | Fault::NoOperation(_) | Fault::Taken(_) => Ok(Ended::Failed(forgiven(status)?)),
     }
 }
@@ -242,9 +258,7 @@ fn settled(result: Result<Bytes, Status>) -> Result<Ended, RebuildError> {
 /// Running out of time on a step means the driver hangs, not that the step is wrong.
 fn forgiven(status: Status) -> Result<Status, RebuildError> {
     if status.code() == Code::DeadlineExceeded {
-        return Err(RebuildError::DriverLost {
-            reason: status.message().to_owned(),
-        });
+        return Err(RebuildError::lost(&status));
     }
     Ok(status)
 }

@@ -93,6 +93,7 @@ mod tests {
             outcome: Outcome::Unknown,
             waits: false,
             reruns: 0,
+            claim: None,
             handed_on: false,
             at: 0,
         }

@@ -32,6 +32,7 @@ fn entry(seq: u64, class: Class, key: &str, text: &str) -> LineageEntry {
         outcome: Outcome::Succeeded { answer: None },
         waits: false,
         reruns: 0,
+        claim: None,
         handed_on: false,
         at: 0,
     }

@@ -264,6 +264,7 @@ impl Backend for FakeBackend {
             outcome: Outcome::Unknown,
             waits: false,
             reruns: 0,
+            claim: None,
             handed_on: false,
             at: 0,
         });
