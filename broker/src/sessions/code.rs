@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::Sessions;
 use super::ask::Fault;
-use super::entries::{concluded, count, given_of, is_open, read_statement, statement_id};
+use super::entries::{concluded, count, given_of, is_open, read_statement, read_statements, statement_id};
 use super::wanted::wanted;
 use crate::dialects::connect::backend as connect;
 use crate::dialects::connect::backend::{Backend as _, Refusal as Refused, Route};
@@ -27,6 +27,7 @@ use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::recovery::Happened;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::resource::Resource;
+use crate::dialects::livy::retention::Page;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 use crate::dialects::livy::task::Task;
 
@@ -270,11 +271,21 @@ impl Backend for Sessions {
         found.map_err(refusal)
     }
 
-    async fn statements(&self, session: SessionId) -> Result<Vec<Statement>, Refusal> {
+    async fn statements(&self, session: SessionId, page: Page) -> Result<(usize, Vec<Statement>), Refusal> {
         let entries = self.ledger.entries(session).await.map_err(refusal)?;
-        let own = entries.iter().filter(|entry| Task::of(entry).0.is_statement());
-        let read = own.map(|entry| read_statement(&self.ledger, entry));
-        try_join_all(read).await.map_err(refusal)
+        let own = entries.into_iter().filter_map(|entry| {
+            let (task, number) = Task::of(&entry);
+            task.is_statement().then_some((number, entry))
+        });
+        let (total, entries) = page.of(own.collect());
+        let read = read_statements(&self.ledger, &entries).await;
+        read.map(|read| (total, read)).map_err(refusal)
+    }
+
+    async fn open_statements(&self, session: SessionId) -> Result<Vec<Statement>, Refusal> {
+        let mut entries = self.ledger.open_entries(session).await.map_err(refusal)?;
+        entries.retain(|entry| Task::of(entry).0.is_statement());
+        read_statements(&self.ledger, &entries).await.map_err(refusal)
     }
 
     async fn start(&self, seat: Seat, id: u64, intent: &Intent) -> Result<api::Statement, DriverFault> {

@@ -6,6 +6,7 @@
 use berth_core::ids::SessionId;
 use berth_core::lineage::{LineageEntry, Outcome};
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 
 use crate::dialects::connect::backend::{Ended, Refusal as Refused, Ticket};
 use crate::dialects::livy::backend::{Given, Open};
@@ -16,6 +17,9 @@ use crate::ledger::{Ledger, unavailable};
 
 /// The call that statements are recorded as.
 pub(super) const CALL: &str = "code";
+
+/// Large answers that are read at once.
+const READ_AT_ONCE: usize = 8;
 
 /// The agent's id of a statement.
 pub(crate) fn statement_id(id: u64) -> String {
@@ -50,6 +54,19 @@ pub(crate) async fn read_statement(ledger: &Ledger, entry: &LineageEntry) -> Res
         waits: entry.waits && end.is_none(),
         end,
     })
+}
+
+/// The statements that some entries record, in their order.
+pub(super) async fn read_statements(
+    ledger: &Ledger,
+    entries: &[LineageEntry],
+) -> Result<Vec<Statement>, Refused> {
+    let mut read = Vec::with_capacity(entries.len());
+    for some in entries.chunks(READ_AT_ONCE) {
+        let some = some.iter().map(|entry| read_statement(ledger, entry));
+        read.extend(try_join_all(some).await?);
+    }
+    Ok(read)
 }
 
 /// True of a statement or job that has not ended.

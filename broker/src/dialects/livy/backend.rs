@@ -14,6 +14,7 @@ use super::kind::Kind;
 use super::listed::Listed;
 use super::recovery::Happened;
 use super::refusal::Refusal;
+use super::retention::Page;
 use super::statement::{End, Intent, Statement};
 
 /// A session's place in one epoch.
@@ -285,11 +286,17 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// [`Refusal::Unavailable`].
     async fn job(&self, session: SessionId, number: u64) -> Result<Option<Statement>, Refusal>;
 
-    /// All statements of a session in order.
+    /// How many statements of a session there are to be seen, and those on a page. Only these are read.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    async fn statements(&self, session: SessionId) -> Result<Vec<Statement>, Refusal>;
+    async fn statements(&self, session: SessionId, page: Page) -> Result<(usize, Vec<Statement>), Refusal>;
+
+    /// The statements of a session that have not ended, in order.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    async fn open_statements(&self, session: SessionId) -> Result<Vec<Statement>, Refusal>;
 
     /// Gives a statement to the driver. Given again in the same epoch, it is not run again.
     ///

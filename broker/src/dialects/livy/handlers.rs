@@ -197,15 +197,8 @@ pub(super) async fn statements(
 ) -> Answer {
     let (from, size) = (range.from()?.unwrap_or(0), range.size()?.unwrap_or(i64::MAX));
     let listed = desk.find_for(&id, name(&by), Right::View).await?;
-    let mut all = desk.statements(&listed).await?;
-    let total = all.len();
-    if range.is_descending() {
-        all.reverse();
-    }
-    let mut shown: Vec<Value> = Vec::new();
-    for statement in slice(all, from, size) {
-        shown.push(desk.live(&listed, statement).await?);
-    }
+    let found = desk.statements(&listed, (from, size), range.is_descending());
+    let (total, shown) = found.await?;
     ok(&json!({ "total_statements": total, "statements": shown }))
 }
 

@@ -106,20 +106,14 @@ async fn session_page(desk: &Arc<Desk>, user: &str, id: &str, range: &Range) -> 
     let listed = desk.find_for(id, user, Right::View).await?;
     let state = desk.state(&listed).await?;
     let recovery = desk.recovery(&listed).await?;
-    let mut statements = match desk.statements(&listed).await {
+    let (total, statements) = match desk.statements(&listed, (from, PAGE), true).await {
         // Its code is gone with it.
-        Err(Refusal::Inactive) => Vec::new(),
-        statements => statements?,
+        Err(Refusal::Inactive) => (0, Vec::new()),
+        found => found?,
     };
-    let total = statements.len();
-    statements.reverse();
-    let mut values = Vec::new();
-    for statement in slice(statements, from, PAGE) {
-        values.push(desk.live(&listed, statement).await?);
-    }
     let shown = Shown {
         line: SessionLine { listed, state },
-        statements: values,
+        statements,
         range: (from, PAGE, total),
         recovery,
     };

@@ -84,7 +84,7 @@ impl Desk {
         match self.backend.get(seat, given.id, Duration::ZERO).await {
             Ok(reported) => {
                 match End::of(&reported) {
-                    Some(end) => self.finish(seat, given.id, &end).await,
+                    Some(end) => self.finish(seat, given.id, &end).await?,
                     None => self.take_along(listed, seat, statement),
                 }
                 Ok(true)
@@ -163,7 +163,7 @@ impl Desk {
         match self.backend.get(of, statement.id, Duration::ZERO).await {
             Ok(reported) => {
                 if let Some(end) = End::of(&reported) {
-                    self.finish(of, statement.id, &end).await;
+                    self.finish(of, statement.id, &end).await?;
                     statement.end = Some(end);
                 }
             }

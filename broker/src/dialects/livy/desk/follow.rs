@@ -10,6 +10,7 @@ use berth_core::lineage::Witness;
 
 use super::Desk;
 use super::run::now;
+use super::waiting::GIVE_AGAIN;
 use crate::dialects::livy::backend::{DriverFault, Seat};
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
@@ -71,8 +72,11 @@ impl Desk {
                 Ok(reported) => {
                     self.followed.arrived(seat, id);
                     if let Some(end) = End::of(&reported) {
-                        self.finish(seat, id, &end).await;
-                        return self.followed.remove(seat.session, id);
+                        if self.finish(seat, id, &end).await.is_ok() {
+                            return self.followed.remove(seat.session, id);
+                        }
+                        // The store is full, or away: its agent keeps it meanwhile.
+                        tokio::time::sleep(GIVE_AGAIN).await;
                     }
                 }
                 Err(DriverFault::NoStatement) if !self.followed.is_with(seat, id) => {
@@ -168,10 +172,12 @@ impl Desk {
         self.give_away(listed);
     }
 
-    pub(super) async fn finish(&self, seat: Seat, id: u64, end: &End) {
-        if let Err(error) = self.backend.finish(seat.session, id, end).await {
+    /// Writes down how a statement ended: before that no client may hear of it (I2).
+    pub(super) async fn finish(&self, seat: Seat, id: u64, end: &End) -> Result<(), Refusal> {
+        let written = self.backend.finish(seat.session, id, end).await;
+        written.inspect_err(|error| {
             tracing::warn!(session.id = %seat.session, epoch = %seat.epoch, %error, "statement's end not written down");
-        }
+        })
     }
 }
 

@@ -14,33 +14,46 @@ use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::refusal::Refusal;
 use crate::dialects::livy::request::Completion;
-use crate::dialects::livy::retention::{evicted_by, first_shown};
+use crate::dialects::livy::retention::{Page, evicted_by};
 use crate::dialects::livy::statement::{End, Statement};
 
 /// How often a statement may move while it is being stopped.
 const MAX_MOVES: usize = 3;
 
 impl Desk {
-    /// The statements of a session that are kept for its clients, in order.
+    /// How many statements of a session are kept for its clients, and `size` of them from index `from`, as Livy shows
+    /// them.
     ///
     /// # Errors
     /// [`Refusal::Inactive`] when it has ended, [`Refusal::Unavailable`].
-    pub async fn statements(&self, listed: &Listed) -> Result<Vec<Statement>, Refusal> {
+    pub async fn statements(
+        self: &Arc<Self>,
+        listed: &Listed,
+        (from, size): (i64, i64),
+        is_descending: bool,
+    ) -> Result<(usize, Vec<Value>), Refusal> {
         if listed.failed.is_some() || self.backend.phase(listed.session).await? == Phase::Closed {
             return Err(Refusal::Inactive);
         }
-        let mut all = self.backend.statements(listed.session).await?;
-        let last = all.last().map_or(0, |last| last.number);
-        let first = first_shown(last, self.config().retained_statements);
-        all.retain(|statement| statement.number >= first);
-        Ok(all)
+        let page = Page {
+            retained: self.config().retained_statements,
+            from,
+            size,
+            is_descending,
+        };
+        let (total, statements) = self.backend.statements(listed.session, page).await?;
+        let mut shown = Vec::new();
+        for statement in statements {
+            shown.push(self.live(listed, statement).await?);
+        }
+        Ok((total, shown))
     }
 
     /// Livy's object of a statement, with what its driver says if that is to be had now.
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    pub async fn live(self: &Arc<Self>, listed: &Listed, statement: Statement) -> Result<Value, Refusal> {
+    async fn live(self: &Arc<Self>, listed: &Listed, statement: Statement) -> Result<Value, Refusal> {
         let mut statement = statement;
         let live = match &statement.end {
             Some(_) => None,
@@ -59,10 +72,8 @@ impl Desk {
     /// [`Refusal::Unavailable`].
     pub async fn interrupt(&self, listed: &Listed) -> Result<(), Refusal> {
         // The last one first: with the one that runs, the next would begin.
-        for statement in self.backend.statements(listed.session).await?.into_iter().rev() {
-            if statement.end.is_none() {
-                self.stop_statement(listed, &statement).await?;
-            }
+        for statement in self.backend.open_statements(listed.session).await?.iter().rev() {
+            self.stop_statement(listed, statement).await?;
         }
         Ok(())
     }
@@ -114,7 +125,7 @@ impl Desk {
         match self.backend.get(seat, statement.id, Duration::ZERO).await {
             Ok(reported) => {
                 if let Some(end) = End::of(&reported) {
-                    self.finish(seat, statement.id, &end).await;
+                    self.finish(seat, statement.id, &end).await?;
                     statement.end = Some(end);
                 }
                 Ok(Some(reported))

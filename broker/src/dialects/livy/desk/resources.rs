@@ -54,7 +54,7 @@ impl Desk {
             return Ok(());
         };
         let end = self.brought(seat, &statement).await?;
-        self.finish(seat, statement.id, &end).await;
+        self.finish(seat, statement.id, &end).await?;
         if end.output["status"] == "ok" {
             return Ok(());
         }

@@ -24,7 +24,7 @@ pub(super) const PROMPT: Duration = Duration::from_secs(3);
 /// safe from its loss, and nothing that is queued takes memory.
 pub(super) const MAX_GIVEN: usize = 16;
 /// When what could not be given to a driver is tried again, as long as the session is there.
-const GIVE_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const GIVE_AGAIN: Duration = Duration::from_secs(5);
 /// How soon it is noticed that another broker's statement has ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A pause after a driver was lost before it began what it was given.

@@ -84,7 +84,7 @@ async fn a_fresh_server_has_no_batches() {
 
 #[tokio::test]
 async fn what_cannot_be_submitted_leaves_nothing_behind() {
-    // livy#18, #39, #40, #90, #91
+    // livy#18, #39, #90, #91
     let house = house(1000);
     let refused = [
         (json!({}), "requirement failed: File is required."),

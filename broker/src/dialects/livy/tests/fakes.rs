@@ -19,6 +19,7 @@ use crate::dialects::livy::kind::Kind;
 use crate::dialects::livy::listed::Listed;
 use crate::dialects::livy::recovery::Happened;
 use crate::dialects::livy::refusal::Refusal;
+use crate::dialects::livy::retention::Page;
 use crate::dialects::livy::statement::{End, Intent, Statement};
 use crate::dialects::livy::task::Task;
 
@@ -44,6 +45,8 @@ struct State {
     no_room: bool,
     /// Starts that do not reach the driver.
     refuse_starts: u32,
+    /// True while no end can be written down.
+    no_ends: bool,
     /// Statements that a driver had and had not begun when it was lost.
     not_begun: BTreeSet<(Epoch, u64)>,
     /// Statements that ran, or are to run, a second time.
@@ -62,6 +65,11 @@ impl FakeBackend {
     pub(super) fn end_all(&self, text: &str) {
         self.state.lock().unwrap().result = Some(format!("{{\"text/plain\":\"{text}\"}}"));
         self.changed.notify_waiters();
+    }
+
+    /// Lets no end be written down, or lets them again.
+    pub(super) fn keep_no_ends(&self, no_ends: bool) {
+        self.state.lock().unwrap().no_ends = no_ends;
     }
 
     /// Lets no session get a driver, or lets them again.
@@ -349,6 +357,9 @@ impl Backend for FakeBackend {
 
     async fn finish(&self, _session: SessionId, id: u64, end: &End) -> Result<(), Refusal> {
         let mut state = self.state.lock().unwrap();
+        if state.no_ends {
+            return Err(Refusal::Unavailable("the store is full".to_owned()));
+        }
         let statement = state
             .statements
             .iter_mut()
@@ -419,8 +430,15 @@ impl Backend for FakeBackend {
         Ok(self.of(Task::Job).into_iter().find(|job| job.number == number))
     }
 
-    async fn statements(&self, _session: SessionId) -> Result<Vec<Statement>, Refusal> {
-        Ok(self.of(Task::Statement))
+    async fn statements(&self, _session: SessionId, page: Page) -> Result<(usize, Vec<Statement>), Refusal> {
+        let all = self.of(Task::Statement).into_iter();
+        Ok(page.of(all.map(|statement| (statement.number, statement)).collect()))
+    }
+
+    async fn open_statements(&self, _session: SessionId) -> Result<Vec<Statement>, Refusal> {
+        let mut open = self.of(Task::Statement);
+        open.retain(|statement| statement.end.is_none());
+        Ok(open)
     }
 
     async fn start(&self, seat: Seat, id: u64, _intent: &Intent) -> Result<Reported, DriverFault> {

@@ -45,6 +45,23 @@ impl House {
 }
 
 /// livy#68: an agent that takes no more than 32 turns none of them away.
+/// I2: no client hears of an end that is not written down; once there is room again it is, without a poll.
+#[tokio::test(start_paused = true)]
+async fn i2_an_end_is_told_when_it_is_written_down() {
+    let house = house(1 << 20);
+    house.session().await;
+    house.post("/sessions/0/statements", json!({ "code": "1" })).await;
+    house.backend.keep_no_ends(true);
+    house.backend.end_all("1");
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let (_, polled) = house.get("/sessions/0/statements/0").await;
+    assert_ne!(polled["state"], "available");
+    assert_eq!(house.get("/sessions/0/state").await.1["state"], "busy");
+    house.backend.keep_no_ends(false);
+    house.wait_for("/sessions/0/state", "idle").await;
+    house.wait_for("/sessions/0/statements/0", "available").await;
+}
+
 #[tokio::test]
 async fn i2_more_statements_than_a_driver_takes_wait_and_run_in_order() {
     let house = house(1 << 20);
