@@ -239,6 +239,7 @@ TYPES = [
     ("interval '1' year", "INTERVAL_YEAR_MONTH_TYPE", "STRING_VAL", "1-0"),
     ("interval '1' day", "INTERVAL_DAY_TIME_TYPE", "STRING_VAL", "1 00:00:00.000000000"),
     ("unhex('6869')", "BINARY_TYPE", "BINARY_VAL", "aGk="),
+    ("X'00FF'", "BINARY_TYPE", "BINARY_VAL", "AP8="),
     ("null", "NULL_TYPE", "STRING_VAL", None),
 ]
 

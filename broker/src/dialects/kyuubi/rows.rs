@@ -108,15 +108,21 @@ fn value(out: &mut Vec<u8>, column: &Column<'_>, row: usize) {
             double(out, widened(array.as_primitive::<Float32Type>().value(row)));
         }
         Form::Double => double(out, array.as_primitive::<Float64Type>().value(row)),
-        Form::Text => text(out, &String::from_utf8_lossy(&bytes(column, row))),
-        Form::Bytes => text(out, &STANDARD.encode(bytes(column, row))),
+        Form::Text => {
+            let mut bytes = Vec::new();
+            column.texts.write(row, &mut bytes);
+            text(out, &String::from_utf8_lossy(&bytes));
+        }
+        Form::Bytes => text(out, &STANDARD.encode(bytes(array, row))),
     }
 }
 
-fn bytes(column: &Column<'_>, row: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    column.texts.write(row, &mut bytes);
-    bytes
+/// The bytes themselves, of which a text would keep only what is UTF-8.
+fn bytes(array: &dyn Array, row: usize) -> &[u8] {
+    match array.as_binary_opt::<i64>() {
+        Some(large) => large.value(row),
+        None => array.as_binary::<i32>().value(row),
+    }
 }
 
 fn plain(out: &mut Vec<u8>, value: impl std::fmt::Display) {
@@ -144,7 +150,7 @@ mod tests {
 
     use arrow_array::{
         ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int8Array,
-        Int16Array, Int32Array, Int64Array, NullArray, StringArray,
+        Int16Array, Int32Array, Int64Array, LargeBinaryArray, NullArray, StringArray,
     };
     use arrow_schema::{Field, Schema};
     use serde_json::{Value, json};
@@ -186,6 +192,8 @@ mod tests {
             Arc::new(StringArray::from(vec![Some("a\"\u{e4}"), None])),
             Arc::new(decimal),
             Arc::new(BinaryArray::from(vec![Some(&b"hi"[..]), None])),
+            Arc::new(BinaryArray::from(vec![Some(&b"\0\xff"[..]), None])),
+            Arc::new(LargeBinaryArray::from(vec![Some(&b"\0\xff"[..]), None])),
             Arc::new(NullArray::new(2)),
         ];
         let found = shown(columns, 8);
@@ -200,6 +208,8 @@ mod tests {
             ("STRING_VAL", json!("a\"\u{e4}")),
             ("STRING_VAL", json!("1.500")),
             ("BINARY_VAL", json!("aGk=")),
+            ("BINARY_VAL", json!("AP8=")),
+            ("BINARY_VAL", json!("AP8=")),
             ("STRING_VAL", Value::Null),
         ];
         assert_eq!(found["rowCount"], 2);
