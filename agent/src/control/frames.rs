@@ -1,5 +1,6 @@
 //! What the agent and a driver host say to each other; the reference is docs/reference/agent-protocol.md.
 
+use berth_runtime::clock::unix_millis;
 use serde::{Deserialize, Serialize};
 
 /// The protocol's version; a host says it in its hello.
@@ -142,9 +143,36 @@ pub(crate) enum ToHost {
     },
 }
 
-/// Reads a frame.
+/// Reads a frame. A result that cannot be read is an error of its statement: told again, it would be no better.
 pub(crate) fn parse(frame: &[u8]) -> std::io::Result<FromHost> {
-    Ok(serde_json::from_slice(frame)?)
+    let read = serde_json::from_slice(frame);
+    Ok(read.or_else(|error| unreadable(frame, &error).ok_or(error))?)
+}
+
+/// As much of a result as names its statement.
+#[derive(Debug, Deserialize)]
+struct Named {
+    t: String,
+    id: String,
+}
+
+fn unreadable(frame: &[u8], error: &serde_json::Error) -> Option<FromHost> {
+    let named: Named = serde_json::from_slice(frame).ok()?;
+    (named.t == "result").then(|| {
+        FromHost::Result(Box::new(Finished {
+            id: named.id,
+            state: Ending::Error,
+            output: None,
+            error_name: "ResultUnreadable".to_owned(),
+            error_value: format!("the statement ran, and its result cannot be shown: {error}"),
+            traceback: Vec::new(),
+            // It must not run again, since nobody can tell what it did.
+            effects: vec!["unknown (unreadable result)".to_owned()],
+            snapshot: None,
+            started_at: 0,
+            finished_at: i64::try_from(unix_millis()).unwrap_or(i64::MAX),
+        }))
+    })
 }
 
 #[cfg(test)]
@@ -167,8 +195,26 @@ mod tests {
             (result.id.as_str(), result.state, result.finished_at),
             ("7", Ending::Cancelled, 5)
         );
-        assert!(parse(br#"{"t":"sing"}"#).is_err());
+        assert!(parse(br#"{"t":"sing","id":"7"}"#).is_err());
         assert!(parse(b"\xff").is_err());
+    }
+
+    #[test]
+    fn i8_a_result_that_cannot_be_read_is_an_end_all_the_same() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for output in [r#""a\ud83d""#, deep.as_str(), "1e999"] {
+            let frame = format!(r#"{{"t":"result","id":"7","state":"ok","output":{{"x":{output}}}}}"#);
+            let FromHost::Result(result) = parse(frame.as_bytes()).unwrap() else {
+                panic!("{frame}")
+            };
+            assert_eq!(
+                (result.id.as_str(), result.state),
+                ("7", Ending::Error),
+                "{frame}"
+            );
+            assert!(!result.effects.is_empty(), "it is not run again");
+        }
+        assert!(parse(br#"{"t":"phase","id":"7","phase":"\ud83d"}"#).is_err());
     }
 
     #[test]
