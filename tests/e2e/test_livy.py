@@ -152,11 +152,13 @@ def test_errors_are_outputs_with_a_traceback(livy):
     assert output["traceback"]
 
 
-def test_i7_confs_that_reach_the_node_are_refused(up):
+@pytest.mark.parametrize("conf", ["spark.driver.extraJavaOptions", "spark.submit.deployMode", "spark.master"])
+def test_i7_confs_that_reach_the_node_are_refused(up, conf):
+    """livy#40"""
     with pytest.raises(urllib.error.HTTPError) as refused:
-        LivySession(up.endpoints["livy"], conf={"spark.driver.extraJavaOptions": "-Dx=y"})
+        LivySession(up.endpoints["livy"], conf={conf: "client"})
     assert refused.value.code == 400
-    assert b"spark.driver.extraJavaOptions" in refused.value.read()
+    assert conf.encode() in refused.value.read()
 
 
 def output(statement):

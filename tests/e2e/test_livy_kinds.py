@@ -87,6 +87,8 @@ def test_running_scala_is_cancelled_and_says_how_far_it_is(started):
 def test_statements_of_a_shared_session_say_their_kind(started):
     """livy#57, #58, #59, #60, #62, #65, #77, #78, #79, #80, #82"""
     livy = started(kind="shared", conf={"livy.rsc.sql.num-rows": "1500"})
+    for kind in ("pyspark", "spark"):  # What sparkmagic asks first.
+        assert "SparkSession" in livy.run("spark", kind=kind)
     assert livy.run("x = 1", kind="pyspark") == ""
     assert livy.run("print(x)\r\nprint(x)", kind="python") == "1\n1"
     assert livy.output(livy.submit("nothere", kind="pyspark"))["traceback"] == [
