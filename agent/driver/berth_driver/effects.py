@@ -2,7 +2,8 @@
 
 An audit hook sees the calls of the interpreter itself, and those of user code to the JVM through Py4J, which count
 whatever they do there. What compiled extensions or executors do, it cannot see: once a client that is known to write
-outside by itself is loaded, all code counts as having effects.
+outside by itself is loaded, all code counts as having effects. Nor does it see what is sent over a connection that is
+there already, or written to a database that is open: once code has one of its own, all that follows counts.
 """
 
 import os
@@ -17,6 +18,7 @@ CHANGES = {
 }
 PROCESSES = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.spawn", "os.kill"}
 SOCKETS = {"socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind"}
+CONNECTING = SOCKETS | {"sqlite3.connect"}
 # Calls of Java methods and constructors, and changes of fields, as Py4J's commands begin; raised by our own audit event.
 GATEWAY = "berth.py4j"
 JAVA_CALLS = ("c\n", "i\n", "S\n", "f\ns\n")
@@ -25,6 +27,9 @@ UNSEEN_CLIENTS = (
     "psycopg2", "psycopg_binary", "psycopg_c", "psycopg", "confluent_kafka", "MySQLdb", "pyodbc", "cx_Oracle", "pymssql",
     "duckdb", "deltalake", "pycurl",
 )
+# The effect of code that may use a connection which was opened before it ran.
+KEPT_CONNECTION = "client:kept connection"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Between the code that wants something and the call that does it.
 PASSING = ("socket", "subprocess", "os", "shutil", "tempfile", "contextlib", "io", "pathlib", "selectors", "berth_driver")
 # What these ask of the JVM is Spark's work, whose writes are seen there; or this program's own.
@@ -37,16 +42,21 @@ class Observer:
     def __init__(self, *own):
         """Watches all threads but those of this program. Files below `own` are gone with the driver anyway."""
         self.own = tuple(os.path.realpath(each) + os.sep for each in own)
-        self.own_threads = set()
         self.seen = None
+        # Whether code has opened a connection, in a statement or between two; None before the first one begins.
+        self.connected = None
+        # What a statement may have done over a connection from before it.
+        self.unseen = set()
         self.inside = threading.local()
         sys.addaudithook(self._hook)
 
     def exempt(self):
         """What the calling thread does is not the doing of a statement."""
-        self.own_threads.add(threading.get_ident())
+        self.inside.yes = True
 
     def begin(self):
+        self.connected = bool(self.connected)
+        self.unseen = {KEPT_CONNECTION} if self.connected else set()
         self.seen = set()
 
     def end(self):
@@ -55,13 +65,18 @@ class Observer:
         return seen or set()
 
     def _hook(self, event, args):
-        if self.seen is None or threading.get_ident() in self.own_threads or getattr(self.inside, "yes", False):
+        seen = self.seen
+        if seen is None and (self.connected is not False or event not in CONNECTING):
+            return
+        if getattr(self.inside, "yes", False):
             return
         self.inside.yes = True
         try:
             effect = self._effect(event, args)
-            if effect and len(self.seen) < MAX_EFFECTS:
-                self.seen.add(effect[:500])
+            if effect and event in CONNECTING and not is_probe(event, effect):
+                self.connected = True
+            if effect and seen is not None and len(seen) < MAX_EFFECTS:
+                seen.add(effect[:500])
         finally:
             self.inside.yes = False
 
@@ -96,9 +111,14 @@ class Observer:
 
     def _socket(self, address):
         host = address[0] if isinstance(address, tuple) else address
-        if host in ("127.0.0.1", "::1", "localhost") and asked_by_spark():
+        if (host in LOOPBACK or not isinstance(address, tuple)) and asked_by_spark():
             return None
         return f"socket:{host}"
+
+
+def is_probe(event, effect):
+    """True of a server for this machine alone: urllib3 makes one when it is loaded, to see whether there is IPv6."""
+    return event == "socket.bind" and effect.removeprefix("socket:") in LOOPBACK
 
 
 def asked_by_spark():

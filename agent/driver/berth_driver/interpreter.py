@@ -6,12 +6,11 @@ import contextlib
 import io
 import linecache
 import sys
-import traceback
 import types
 import warnings
 
 from berth_driver import magics
-from berth_driver.failure import Failure
+from berth_driver.failure import Failure, lines_of, name_of, text_of
 from berth_driver.text import CUT, MAX_TEXT
 
 MAX_FRAMES = 50
@@ -72,15 +71,16 @@ class Interpreter:
     def _execute(self, code, name):
         tree = read(code, name)
         if tree is None:
-            return magics.run(code, lambda part: self._execute(part, name), self.names)
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-        exec(compile(tree, name, "exec"), self.names)
-        if last is not None:
-            value = eval(compile(ast.Expression(last.value), name, "eval"), self.names)
-            if value is not None:
-                builtins._ = value
-                print(repr(value)[:MAX_TEXT])
-        return None
+            return magics.run(code, lambda part: compiled(ast.parse(part, name), name), self._perform, self.names)
+        return self._perform(compiled(tree, name))
+
+    def _perform(self, parts):
+        body, last = parts
+        exec(body, self.names)
+        value = eval(last, self.names) if last else None
+        if value is not None:
+            builtins._ = value
+            print(repr(value)[:MAX_TEXT])
 
     def complete(self, code, cursor):
         """Names that the word before the cursor could become."""
@@ -109,19 +109,27 @@ def read(code, name):
         raise
 
 
+def compiled(tree, name):
+    """The code of a tree, and that of the expression at its end or None: both are there before any of it runs."""
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    body = compile(tree, name, "exec")
+    return body, last and compile(ast.Expression(last.value), name, "eval")
+
+
 def describe_error(error):
     """Name, text and traceback of an error, without the frames of this program."""
+    name, text = name_of(error), text_of(error)
     if isinstance(error, Failure):
-        return error.name, cut(str(error)), [cut(line) for line in error.trace]
+        return error.name, cut(text), [cut(line) for line in error.trace]
     trace = error.__traceback__
     while trace is not None and not trace.tb_frame.f_code.co_filename.startswith("<statement-"):
         trace = trace.tb_next
     if isinstance(error, NameError) and trace is not None and trace.tb_next is None:
         # Of a name that is not known at the top level, the name says it all, and Livy no more than that.
-        lines = ["Traceback (most recent call last):\n", f"{type(error).__name__}: {error}\n"]
+        lines = ["Traceback (most recent call last):\n", f"{name}: {text}\n"]
     else:
-        lines = traceback.format_exception(type(error), error, trace, limit=MAX_FRAMES)
-    return type(error).__name__, cut(str(error)), [cut(line) for line in lines]
+        lines = lines_of(error, trace, MAX_FRAMES)
+    return name, cut(text), [cut(line) for line in lines]
 
 
 def cut(text):

@@ -9,9 +9,9 @@ import pickle
 import sys
 import tempfile
 import threading
-import traceback
 
 from berth_driver import javajobs
+from berth_driver.failure import lines_of, name_of, text_of
 
 # The MIME type of a job's result, for the broker alone.
 RESULT = "application/x-berth-job"
@@ -139,5 +139,4 @@ def describe_error(error):
         trace = trace.tb_next
     while trace is not None and is_ours(trace):
         trace = trace.tb_next
-    lines = traceback.format_exception(type(error), error, trace, limit=50)
-    return type(error).__name__, str(error)[: 1 << 18], [line[: 1 << 18] for line in lines]
+    return name_of(error), text_of(error)[: 1 << 18], [line[: 1 << 18] for line in lines_of(error, trace, 50)]

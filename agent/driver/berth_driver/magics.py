@@ -26,25 +26,42 @@ TABLE = "application/vnd.livy.table.v1+json"
 
 def found(code):
     """True when some line is a magic."""
-    return any(line.lstrip().startswith("%") for line in code.splitlines())
+    return any(is_magic(line) for line in code.split("\n"))
 
 
-def run(code, execute, names):
-    """Runs code with magics between ordinary lines; the result is that of the last of them."""
-    bundle, plain = None, []
-    for number, line in enumerate(code.splitlines()):
-        if not line.lstrip().startswith("%"):
-            # Empty lines before it keep the numbers of its lines what they are.
-            plain = plain or [""] * number
+def is_magic(line):
+    return line.lstrip().startswith("%")
+
+
+def run(code, read, perform, names):
+    """Runs code with magics between ordinary lines; the result is that of the last of them.
+
+    All ordinary lines are read before any is run: code that cannot be read does nothing.
+    """
+    parts = [(magic, text if magic else read(text)) for magic, text in split(code)]
+    bundle = None
+    for magic, part in parts:
+        bundle = one(part, names) if magic else perform(part)
+    return bundle
+
+
+def split(code):
+    """Magics, and the lines between them, as `(is it a magic, text)` in order."""
+    plain, before = [], 0
+    for number, line in enumerate(code.split("\n"), 1):
+        if not is_magic(line):
             plain.append(line)
             continue
-        if plain:
-            execute("\n".join(plain))
-        plain = []
-        bundle = one(line.strip()[1:], names)
-    if any(line.strip() for line in plain):
-        bundle = execute("\n".join(plain))
-    return bundle
+        yield from ordinary(plain, before)
+        yield True, line.strip()[1:]
+        plain, before = [], number
+    yield from ordinary(plain, before)
+
+
+def ordinary(lines, before):
+    """Lines as a part of their own, if there are any. Empty ones before them keep their numbers what they are."""
+    text = "\n".join(lines)
+    return [(False, "\n" * before + text)] if text.strip() else []
 
 
 def one(line, names):
@@ -92,10 +109,16 @@ def rows_of(value):
     """The rows of a value; the first ones of what Spark holds."""
     if hasattr(value, "take") and hasattr(value, "collect"):
         value = value.take(rows.DEFAULT_ROWS)
+    value = rows.plain(value)
     return value if isinstance(value, (list, tuple)) and not hasattr(value, "asDict") else [value]
 
 
 def cells_of(row):
+    """The names and values of a row."""
+    return [(name, rows.plain(cell)) for name, cell in named(rows.plain(row))]
+
+
+def named(row):
     if hasattr(row, "asDict"):
         return list(zip(row.__fields__, row)) if hasattr(row, "__fields__") else unnamed(row)
     if isinstance(row, dict):

@@ -5,7 +5,7 @@ import datetime
 import decimal
 import json
 
-from berth_driver.failure import Failure
+from berth_driver.failure import Failure, text_of
 
 DEFAULT_ROWS = 1000
 # More are not asked for, whatever a session says: all of them are in memory at once.
@@ -61,15 +61,25 @@ def is_text(kind):
     """True of a type that is one of those, or made of one."""
     if name_of(kind).endswith(AS_TEXT):
         return True
+    if is_users(kind):
+        return is_text(kind.sqlType())
     parts = [getattr(kind, name, None) for name in ("elementType", "keyType", "valueType")]
     parts += [field.dataType for field in getattr(kind, "fields", [])]
     return any(is_text(part) for part in parts if part is not None)
+
+
+def is_users(kind):
+    """True of a type that is made in code, as those of ML's vectors and matrices are: of values of another type."""
+    return hasattr(kind, "serialize")
 
 
 def cell(value, kind):
     """A value of a type of Spark's as JSON has it."""
     if value is None or isinstance(value, str):
         return value
+    if is_users(kind):
+        # The schema beside it says what it is made of.
+        return cell(kind.serialize(value), kind.sqlType())
     name = name_of(kind)
     if name in AS_NUMBER and isinstance(value, int):
         return day(value) if name == "DateType" else instant(value)
@@ -114,6 +124,14 @@ def value_of(value):
     return compound(value)
 
 
+def plain(value):
+    """What numpy and the like hold, as Python's own numbers and lists; what Spark has a type for, as SQL shows it."""
+    if hasattr(value, "__UDT__"):
+        return cell(value, value.__UDT__)
+    # A row may have a field of that name.
+    return value.tolist() if callable(getattr(value, "tolist", None)) else value
+
+
 def compound(value):
     if hasattr(value, "asDict"):
         return {name: value_of(part) for name, part in zip(value.__fields__, value)}
@@ -123,8 +141,9 @@ def compound(value):
         return [value_of(part) for part in value]
     if hasattr(value, "toJson"):  # A variant.
         return json.loads(value.toJson())
-    # Numbers of numpy and the like.
-    return value_of(value.item()) if hasattr(value, "item") else str(value)
+    found = plain(value)
+    # Python has none of some, such as numpy's long doubles.
+    return str(value) if type(found) is type(value) else value_of(found)
 
 
 def number(value):
@@ -147,6 +166,6 @@ def number(value):
 
 def failure(error):
     """What Livy shows of an error of SQL: the analyser's message, and Java's frames."""
-    message = getattr(error, "_desc", None) or str(error)
+    message = getattr(error, "_desc", None) or text_of(error)
     frames = [line.strip() for line in (getattr(error, "_stackTrace", None) or "").splitlines()]
     return Failure("Error", message.strip(), [line for line in frames if line.startswith("at ")][:MAX_FRAMES])

@@ -10,6 +10,7 @@ import threading
 import time
 
 from berth_driver import effects, frames, interpreter, interrupts, jobs, processes, resources, shells, spark
+from berth_driver.failure import NO_TEXT, name_of, text_of
 
 PROGRESS_SECONDS = 0.5
 # An agent that was away is asked again whether a statement may begin.
@@ -90,8 +91,9 @@ class Runner:
         self.channel.send({"t": "ready", "port": port, "jvm_pid": jvm.pid, "spark_version": self.context.version,
                            "app_id": self.context.applicationId, "ui_url": self.context.uiWebUrl or ""})
 
-    def interrupted(self, _signal, _frame):
-        if self.window and self.running in self.cancelled:
+    def interrupted(self, _signal, frame):
+        # Raised where the window is opened and closed, it could leave it open for good.
+        if self.window and self.running in self.cancelled and frame.f_code is not Runner.guarded.__code__:
             raise KeyboardInterrupt
 
     def listen(self):
@@ -149,12 +151,7 @@ class Runner:
             time.sleep(1)
 
     def finish(self, statement, result):
-        result = {"t": "result", "id": statement, "finished_at": unix_millis(), **result}
-        try:
-            frames.encode(result)
-        except ValueError as error:
-            result = {"t": "result", "id": statement, "state": "error", "error_name": "OutputTooLarge",
-                      "error_value": str(error), "effects": result.get("effects", []), "finished_at": unix_millis()}
+        result = sendable({"t": "result", "id": statement, "finished_at": unix_millis(), **result})
         with self.lock:
             if self.known.get(statement) is not None:
                 return
@@ -222,7 +219,7 @@ class Runner:
         if frame["kind"] == "job":
             seen |= self.jobs.unseen
         if frame["kind"] in ("pyspark", "job"):
-            seen |= effects.unseen_clients()
+            seen |= effects.unseen_clients() | self.observer.unseen
         self.stopped = self.has_stopped()
         if self.stopped:
             # At every driver that ran it again, too.
@@ -247,7 +244,7 @@ class Runner:
         try:
             return watch.snapshot()
         except BaseException as error:  # Code of the user's runs while its values are copied.
-            return {"data": "", "names": [], "lost": [f"variables ({type(error).__name__})"]}
+            return nothing_kept(name_of(error))
 
     def guarded(self, statement, frame):
         """Runs code between the instants at which it may be interrupted."""
@@ -255,10 +252,18 @@ class Runner:
             try:
                 # An interrupt would tear the connection to code in the JVM.
                 self.window = frame["kind"] != "spark"
-                output = self.execute(frame["kind"], frame["code"])
+                return self.outcome(statement, frame)
             finally:
                 self.window = False
-            return {"state": "ok", "output": output}
+        except BaseException as error:  # An error that cannot even be described, or an interrupt while it was.
+            if statement in self.cancelled:
+                return {"state": "cancelled"}
+            return {"state": "error", "error_name": name_of(error), "error_value": NO_TEXT, "traceback": []}
+
+    def outcome(self, statement, frame):
+        """Runs code and tells how it ended. Code of the user's describes an error, so the window is still open."""
+        try:
+            return {"state": "ok", "output": self.execute(frame["kind"], frame["code"])}
         except BaseException as error:  # SystemExit of a statement is not the end of its session.
             if statement in self.cancelled:
                 return {"state": "cancelled"}
@@ -311,9 +316,40 @@ class Runner:
                     answer["candidates"] = self.shells.complete(frame["kind"], frame["code"], frame["cursor"])
                 elif frame["t"] == "release":
                     spark.close_connect_session(self.context, frame["session"])
-            except Exception as error:
-                answer["error"] = f"{type(error).__name__}: {error}"
+            except BaseException as error:  # Code of the user's runs while names are looked for.
+                answer["error"] = f"{name_of(error)}: {text_of(error)}"
             self.channel.send(answer)
+
+
+def sendable(result):
+    """The result, or an error in its place where the agent would not take it, and be sent it for ever."""
+    problem = problem_of(result)
+    if problem is None:
+        return result
+    # What the statement did outside, and what it made of variables, it did all the same.
+    kept = {key: value for key, value in result.items() if key not in ("output", "traceback")}
+    if kept["state"] != "cancelled":
+        kept |= {"state": "error", "error_name": problem[0], "error_value": problem[1], "traceback": []}
+    if "snapshot" in kept and problem_of(kept):
+        kept["snapshot"] = nothing_kept(problem[0])
+    return kept
+
+
+def problem_of(result):
+    """Name and text of the error that a result is because it cannot be sent; None if it can."""
+    try:
+        frames.check(result)
+        return None
+    except frames.TooLong as error:
+        return "OutputTooLarge", str(error)
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = f"the output cannot be sent as JSON: {error}"
+        return "OutputNotJson", f"{reason}; show a part of it, or print it as text"
+
+
+def nothing_kept(reason):
+    """A snapshot that says that no variable is in it."""
+    return {"data": "", "names": [], "lost": [f"variables ({reason})"]}
 
 
 def group_of(statement):

@@ -120,21 +120,23 @@ class Scala:
         self.start()
         with self.busy, self._captured():
             bundle = {"text/plain": ""}
-            for part in scala_text.split_magics(code):
+            parts = scala_text.split_magics(code, self._goes_on)
+            # All of it is read before any of it runs.
+            read = [part[1] and self._chunks(part[1], part[0] - 1) for part in parts]
+            for part, chunks in zip(parts, read):
                 if part[1] is None:
                     bundle = scala_values.magic(self, *part[2:])
-                    continue
-                text = self._code(part[1], part[0] - 1)
-                bundle = {"text/plain": text}
+                else:
+                    bundle = {"text/plain": self._code(chunks, part[0] - 1)}
             return bundle
 
     def _captured(self):
         return Capturing(self)
 
-    def _code(self, code, lines):
-        """Runs code that has `lines` lines of its statement before it."""
+    def _code(self, chunks, lines):
+        """Runs the chunks of code that has `lines` lines of its statement before it."""
         shown, room = [], MAX_TEXT
-        for offset, text, names, defines in self._chunks(code, lines):
+        for offset, text, names, defines in chunks:
             outcome = self._interpret(text, defines)
             printed, reported = self.printed.take(), self.reported.take()
             if outcome == "Incomplete":
@@ -161,6 +163,8 @@ class Scala:
         if trees is None:
             report = self.reported.take()
             raise Failure("Error", *scala_text.failed(report, code, lines))
+        # What it warns of, it does again when the code runs.
+        self.reported.take()
         chunks = scala_text.chunks(code, trees)
         if len(chunks) > 1:
             parsed = [self._parse(text, False) for _, text, *_ in chunks]
@@ -170,11 +174,19 @@ class Scala:
                 return [(0, code, [name for chunk in chunks for name in chunk[2]], all(chunk[3] for chunk in chunks))]
         return chunks
 
+    def _goes_on(self, code):
+        """True of code that ends within something, such as a string."""
+        if not code.strip():
+            return False
+        parsed = self.main.parse(code)
+        self.reported.take()
+        return is_incomplete(parsed)
+
     def _parse(self, code, fail=True):
         """The compiler's trees of code; None if it cannot be read."""
         parsed = self.main.parse(code)
         if parsed.isLeft():
-            if fail and parsed.swap().toOption().get().toString() == "Incomplete":
+            if fail and is_incomplete(parsed):
                 raise Failure("Error", "incomplete statement")
             return None
         trees = parsed.toOption().get()._1()
@@ -244,6 +256,11 @@ class Capturing:
 
 def console(jvm):
     return getattr(jvm, "scala.Console$").__getattr__("MODULE$")
+
+
+def is_incomplete(parsed):
+    """True of what the compiler made of code that only lacks its end."""
+    return parsed.isLeft() and parsed.swap().toOption().get().toString() == "Incomplete"
 
 
 def described(tree):

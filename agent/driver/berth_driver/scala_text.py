@@ -14,12 +14,16 @@ MAX_LINES = 300
 CARET = re.compile(r"^\s*\^$")
 
 
-def split_magics(code):
-    """Code between magics, and magics: `(first line, text)` and `(line, None, name, argument)`, in order."""
+def split_magics(code, goes_on):
+    """Code between magics, and magics: `(first line, text)` and `(line, None, name, argument)`, in order.
+
+    `goes_on` says of code whether it ends within something, such as a string or parentheses: no magic can follow it.
+    The compiler would take a magic for an expression of its own, so it cannot be asked whether a line is one.
+    """
     parts, plain, first = [], [], 1
-    for number, line in enumerate(code.splitlines(), 1):
+    for number, line in enumerate(code.split("\n"), 1):
         magic = MAGIC.match(line)
-        if not magic:
+        if not magic or goes_on("\n".join(plain)):
             plain.append(line)
             continue
         parts.append((first, "\n".join(plain)))

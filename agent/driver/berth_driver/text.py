@@ -1,6 +1,6 @@
 """How much text a statement shows."""
 
-import json
+from berth_driver import frames
 
 # Characters. Clients print whole frames, line by line, to read them: sparkmagic with `-o`, pylivy when it downloads.
 MAX_TEXT = 8 << 20
@@ -10,7 +10,7 @@ CUT = "\n... (output cut by Berth)"
 
 
 def fitted(text):
-    """As much of a text as fits into a frame; escapes make up to twelve bytes of a character."""
-    while (size := len(json.dumps(text))) > MAX_ENCODED:
+    """As much of a text as fits into a frame; escapes make up to six bytes of a character."""
+    while (size := len(frames.dump(text))) > MAX_ENCODED:
         text = text[: len(text) * MAX_ENCODED // size - len(CUT)] + CUT
     return text

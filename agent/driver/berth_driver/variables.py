@@ -10,6 +10,8 @@ import io
 import types
 import zlib
 
+from berth_driver import magics
+
 # Of a pickle before it is packed, and of a snapshot, which has to fit where code does.
 MAX_BYTES = 8 << 20
 MAX_PACKED = 700 << 10
@@ -78,12 +80,13 @@ def is_unpickled(value):
 
 def mentioned(code):
     """The names that code reads or writes, magics aside."""
-    plain = "\n".join(line for line in code.splitlines() if not line.lstrip().startswith("%"))
-    try:
-        tree = ast.parse(plain)
-    except SyntaxError:
-        return set()
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    plain = "\n".join(line for line in code.split("\n") if not magics.is_magic(line))
+    for each in (code, plain):
+        try:
+            return {node.id for node in ast.walk(ast.parse(each)) if isinstance(node, ast.Name)}
+        except SyntaxError:
+            pass
+    return set()
 
 
 def dump(value, stable):

@@ -1,5 +1,9 @@
 """What Spark and Py4J tell of the effects of code."""
 
+import socket
+
+from driver import Driver
+
 
 def effects(driver, code):
     result = driver.run("pyspark", code)
@@ -30,6 +34,41 @@ def test_queries_of_all_kinds_have_no_effects(driver):
         "VectorAssembler(inputCols=['id'], outputCol='x').transform(spark.range(2)).collect()",
     ):
         assert effects(driver, code) == [], code
+
+
+def test_connections_of_spark_are_none_of_code(driver):
+    """Nor do they make code count that comes after them."""
+    for code in (
+        "import pandas\nspark.createDataFrame(pandas.DataFrame({'a': range(3)})).groupBy('a').count().toPandas()",
+        "spark.conf.set('spark.sql.execution.arrow.pyspark.enabled', 'true')\nspark.range(5000).toPandas().sum()\n"
+        "spark.conf.unset('spark.sql.execution.arrow.pyspark.enabled')",
+        "spark.range(9).mapInPandas(lambda parts: parts, 'id long').collect()\nlist(spark.range(9).toLocalIterator())",
+        "total = sc.accumulator(0)\nsc.parallelize(range(9)).map(lambda n: total.add(n) or n).collect()\n"
+        "sc.broadcast([1] * 100000).value[0]",
+        "sc.parallelize(range(200000)).map(str).take(1)\n"
+        "spark.createDataFrame([(n,) for n in range(50000)], 'n long').count()",
+        "seen = []\nquery = (spark.readStream.format('rate').load().writeStream.trigger(once=True)\n"
+        "    .foreachBatch(lambda batch, number: seen.append(batch.count())).start())\nquery.awaitTermination()",
+        "import threading\nwork = threading.Thread(target=lambda: spark.range(3).collect())\nwork.start()\nwork.join()",
+        "1",
+    ):
+        assert effects(driver, code) == [], code
+    assert driver.show("pyspark", "len(seen)") == "1"
+
+
+def test_i3_code_after_a_connection_of_its_own_counts(tmp_path):
+    """Python tells of no bytes that go over one which is there, whoever has it."""
+    own = Driver(tmp_path)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            assert effects(own, "spark.range(3).toPandas().sum()") == []
+            opened = f"import socket\nkept = socket.create_connection(('127.0.0.1', {server.getsockname()[1]}))"
+            assert effects(own, opened) == ["socket:127.0.0.1"]
+            assert effects(own, "kept.sendall(b'once')") == ["client:kept connection"]
+            assert effects(own, "1") == ["client:kept connection"]
+            assert own.run("sql", "select 1")["effects"] == []
+    finally:
+        own.stop()
 
 
 def test_i3_calls_of_code_to_the_jvm_count(driver):

@@ -69,6 +69,42 @@ def test_python_magics(driver, python):
     assert driver.error("pyspark", "a = 1\n%json a\n1/0")[2][1].startswith('  File "<statement-')
 
 
+def test_halves_of_characters_are_replaced(driver, python, tmp_path):
+    """Nobody but Python reads them."""
+    assert python("print('a\\ud800b', '\\ud83d\\ude00')") == "a\ufffdb \U0001f600"
+    assert python("half = {'\\udfff': ['\\ud800']}\n%json half") == {"application/json": {"\ufffd": ["\ufffd"]}}
+    assert driver.error("pyspark", "raise ValueError('\\ud800')")[1] == "\ufffd"
+    result = driver.run("pyspark", f"globals()['\\ud800'] = 1\nopen('{tmp_path}/\\udc80', 'w').close()")
+    assert (result["snapshot"]["names"], result["effects"]) == (["\ufffd"], [f"file:{tmp_path}/\ufffd"])
+    python("class Half: pass\nsetattr(Half, 'x\\ud800', 1)")
+    assert driver.complete("pyspark", "Half.x", 6) == ["Half.x\ufffd"]
+
+
+def test_what_is_no_json_is_an_error_and_the_session_goes_on(driver, python):
+    name, value, _ = driver.error("pyspark", "deep = []\nfor _ in range(150): deep = [deep]\n%json deep")
+    assert name == "OutputNotJson" and "levels" in value
+    assert python("len(deep)") == "1"
+
+
+def test_an_error_without_a_text_is_one_and_the_session_goes_on(driver, python):
+    """livy#64"""
+    name, value, trace = driver.error(
+        "pyspark", "class ApiError(Exception):\n    def __str__(self):\n        return 404\nraise ApiError")
+    assert (name, value) == ("ApiError", "<exception str() failed>")
+    assert trace[0].startswith("Traceback")
+    assert python("1 + 1") == "2"
+
+
+def test_what_describes_an_error_is_cancelled(driver, python):
+    """livy#69: its text is made by code of the user's."""
+    statement = driver.submit(
+        "pyspark", "class Slow(Exception):\n    def __str__(self):\n        while True: pass\nraise Slow")
+    driver.await_frame(lambda frame: frame["t"] == "progress" and frame["id"] == statement)
+    driver.tell(t="cancel", id=statement)
+    assert driver.result(statement)["state"] == "cancelled"
+    assert python("2 + 2") == "4"
+
+
 def test_a_plot_is_an_image_and_nothing_else(python):
     """livy#78"""
     bundle = python("import matplotlib.pyplot as plt\nplt.plot([1, 2])\n%matplot plt")
@@ -109,6 +145,33 @@ def test_rows_of_sql_have_their_schema(sql):
 def test_every_type_of_sql_is_json(sql, expression, value):
     """livy#59"""
     assert sql(f"select {expression} as v")["data"] == [[value]]
+
+
+VECTORS = """
+from pyspark.ml.feature import VectorAssembler
+from pyspark.ml.linalg import Vectors
+rows = [(1, Vectors.dense([1.5, 2.0])), (2, Vectors.sparse(3, [1], [4.0])), (3, Vectors.dense([7.0])), (4, None)]
+spark.createDataFrame(rows, ["id", "v"]).createOrReplaceTempView("vectors")
+assembler = VectorAssembler(inputCols=["id", "twice"], outputCol="v")
+assembler.transform(spark.sql("select id, id * 2 as twice from range(1, 2)")).createOrReplaceTempView("assembled")
+"""
+
+
+def test_vectors_are_what_their_schema_says(driver, python, sql):
+    """livy#59"""
+    python(VECTORS)
+    result = sql("select v, array(v) as a, true as t, date'2020-01-02' as d from vectors order by id")
+    field = result["schema"]["fields"][0]["type"]
+    names = [field["name"] for field in field["sqlType"]["fields"]]
+    found = [dict(v) if (v := row[0]) else v for row in result["data"]]
+    assert found == [
+        dict(zip(names, values)) if values else None
+        for values in ((1, None, None, [1.5, 2.0]), (0, 3, [1], [4.0]), (1, None, None, [7.0]), None)]
+    assert [row[1:] for row in result["data"]] == [[[v], True, "2020-01-02"] for v in found]
+    assert sql("select v from assembled")["data"][0][0]["values"] == [1.0, 2.0]
+    table = python("shown = spark.table('vectors').orderBy('id')\n%table shown")[TABLE]
+    assert [header["type"] for header in table["headers"]] == ["INT_TYPE", "MAP_TYPE"]
+    assert [row[1] for row in table["data"]] == found
 
 
 def test_sql_is_cut_at_a_thousand_rows(sql):

@@ -97,6 +97,24 @@ def test_magics_show_the_latest_value(driver, scala, failing):
     assert failing('val o = List(List(1), List("a"))\n%table o') == ("TypeError", "table rows have different types", [])
 
 
+def test_lines_within_something_are_no_magics(scala, failing):
+    """livy#77: a magic is a line of its own between statements."""
+    assert scala('print("""\n  %d items\n%d more\n""".format(2, 3))') == "\n  2 items\n3 more\n"
+    assert scala("val n = (3 + 4\n   % 5)\n/*\n%json n\n*/ // more") == "n: Int = 7\n"
+    code = 'val t = """\n%table\n"""\n  %json t\nval u = List(\n 1,\n 2)\n%json\n%json t\n%json u'
+    assert scala(code) == {"application/json": [1, 2]}
+    assert failing('val open = """\n%json open') == ("Error", "incomplete statement", [])
+
+
+def test_code_that_cannot_be_read_does_nothing(scala, failing):
+    """Whatever magics stand between its lines"""
+    scala("var ran = 0")
+    assert failing("ran = 1\n%json ran\nval x = )")[1].startswith("<console>:3: error: illegal start")
+    assert failing("ran = 2\n%json ran\nval x = (")[1] == "incomplete statement"
+    assert scala("ran").endswith("Int = 0\n")
+    assert scala("ran = 3\n%json ran\nval y = ran + 1\n%json y") == {"application/json": 4}
+
+
 def test_names_are_completed(driver, scala):
     """livy#80"""
     scala('val str = ""')
