@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | I1 | one owner: at most one driver executes for a session's current epoch, and none of an epoch before | [`crate::session`] (epochs rise, [`crate::session::fence`] comes first), [`crate::duties::is_orphan`] |
 //! | I2 | nothing acknowledged is lost | [`crate::lineage`] (intent and outcome), [`crate::lineage::replay`], [`crate::lineage::compact`] |
-//! | I3 | no hidden second run | [`crate::lineage::Class`], [`crate::lineage::replay::plan`], [`crate::lineage::LineageEntry::carry`] |
+//! | I3 | no hidden second run | [`crate::lineage::Class`], [`crate::lineage::replay::plan`], [`crate::lineage::LineageEntry::claim`] |
 //! | I4 | sticky: requests of a session reach its current placement | [`crate::session`] (each transition names the epoch it was decided under) |
 //! | I5 | exact quotas | [`crate::admission`] |
 //! | I6 | no overcommit | [`crate::placement`]; the agent's reservations have the last word |

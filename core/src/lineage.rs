@@ -2,8 +2,10 @@
 //!
 //! An operation's intent is durable before it is sent to the driver, its outcome before the client hears it.
 
+pub mod altered;
 pub mod compact;
 pub mod replay;
+pub mod views;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -92,3 +92,22 @@ def test_errors_read_as_from_the_driver_itself(shared):
     failing = udf(lambda: [][1], "int")
     with pytest.raises(PySparkException, match="IndexError"):
         shared.range(1).select(failing()).collect()
+
+
+def test_i2_what_sql_did_to_temporary_views_is_done_to_them_again(up, spark, user):
+    """connect#43: statements that reach permanent tables and views, too; these they change once (I3)"""
+    for text in ("create or replace view kept as select 1 as n", "create temp view v as select 1 as n",
+                 "create temp view w as select 1 as n", "create temp view on_w as select n + 1 as n from w",
+                 "create global temp view g as select 1 as n", "create temp view r as select 1 as n",
+                 "drop table v", "alter view w as select 2 as n", "alter view kept as select 3 as n",
+                 "drop view global_temp.g", "alter view r rename to s", "execute immediate 'set berth.test = 5'"):
+        spark.sql(text)
+    up.wait_warm()
+    up.kill_driver(user)
+    assert [spark.table(name).collect() for name in ("w", "on_w", "kept")] == [[(2,)], [(3,)], [(3,)]]
+    for gone in ("v", "global_temp.g", "r", "s"):
+        with pytest.raises(PySparkException, match="TABLE_OR_VIEW_NOT_FOUND"):
+            spark.table(gone).collect()
+    said = " ".join(row["what"] for row in up.ask("explain", up.session(owner=user)["id"]))
+    assert "ALTER VIEW R RENAME" in said and "EXECUTE IMMEDIATE" in said, said
+    spark.sql("drop view kept")

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use berth_core::ids::SessionId;
 use berth_core::lineage::replay::{self, Step as Replay};
-use berth_core::lineage::{LineageEntry, Outcome};
+use berth_core::lineage::views::TempView;
+use berth_core::lineage::{Class, LineageEntry, Outcome};
 use berth_core::wire;
 use bytes::Bytes;
 
@@ -62,7 +63,11 @@ impl Placer {
                     request: self.ledger.payload(&entry.payload).await?,
                 },
                 Replay::DropTempView { entry, name } => Step {
-                    entry: entry.clone(),
+                    // For the new driver it is no write.
+                    entry: LineageEntry {
+                        class: Class::State,
+                        ..entry.clone()
+                    },
                     request: drop_temp_view(name),
                 },
             });
@@ -95,13 +100,36 @@ fn left_out(step: &Step) -> (u64, Ended) {
     (step.entry.seq, Ended::Failed(status))
 }
 
-/// An `ExecutePlanRequest` whose plan (3) is a root (1) with the catalog operation (200) `drop_temp_view` (15).
-pub(crate) fn drop_temp_view(name: &str) -> Bytes {
+/// An `ExecutePlanRequest` whose plan (3) is a root (1) with the catalog operation (200) `drop_temp_view` (15) or
+/// `drop_global_temp_view` (16).
+pub(crate) fn drop_temp_view(view: TempView<'_>) -> Bytes {
+    let operation = match view {
+        TempView::Local(_) => 15,
+        TempView::Global(_) => 16,
+    };
     let mut message = Vec::new();
-    wire::append_string(&mut message, 1, name);
-    for number in [15, 200, 1, 3] {
+    wire::append_string(&mut message, 1, view.name());
+    for number in [operation, 200, 1, 3] {
         let inner = std::mem::take(&mut message);
         wire::append_bytes(&mut message, number, &inner);
     }
     message.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_core::connect::classify_execute;
+
+    use super::*;
+
+    #[test]
+    fn a_view_is_dropped_where_it_is() {
+        for (view, key) in [
+            (TempView::Local("v"), "view:v"),
+            (TempView::Global("v"), "gview:v"),
+        ] {
+            let dropped = classify_execute(&drop_temp_view(view)).unwrap();
+            assert_eq!((dropped.class, dropped.key.as_str()), (Class::State, key));
+        }
+    }
 }

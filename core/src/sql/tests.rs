@@ -85,7 +85,8 @@ fn every_statement_kind_has_its_class() {
         "create function f as 'x'",
         "create database d",
         "alter table t add columns (b int)",
-        "drop table t",
+        "drop table d.t",
+        "drop view session.v",
         "drop database d",
         "truncate table t",
         "load data inpath 'x' into table t",
@@ -95,7 +96,10 @@ fn every_statement_kind_has_its_class() {
         "call p()",
         "optimize t",
         "begin select 1; end",
-        "execute immediate 'drop table t'",
+        "execute immediate 'drop table d.t'",
+        "execute immediate 'select ?' using 5",
+        "alter view d.v as select 1",
+        "alter table t rename column a to b",
         "with a as (select 1) insert into t select * from a",
         "from s insert into t select *",
         "grant select on t to u",
@@ -142,6 +146,158 @@ fn session_objects_have_keys_by_which_they_replace_each_other() {
     check("drop view if exists V", Write, "view:v");
 }
 
+/// Spark looks for a temporary view first, and drops the table only where there is none.
+#[test]
+fn i2_what_drops_a_temporary_view_has_its_key() {
+    for (text, key) in [
+        ("drop table v", "view:v"),
+        ("DROP TABLE IF EXISTS `V` PURGE", "view:v"),
+        ("drop view v", "view:v"),
+        ("drop view global_temp.g", "gview:g"),
+        ("drop table if exists Global_Temp.`G`;", "gview:g"),
+        ("drop view system.session.v", "view:v"),
+        ("drop view `d.v`", "view:d.v"),
+        ("drop view identifier('v')", "untold:DROP VIEW IDENTIFIER"),
+        ("drop view `identifier`", "view:identifier"),
+        ("execute immediate 'drop table t'", "view:t"),
+    ] {
+        check(text, Write, key);
+    }
+    check("create temporary table v (a int) using csv", State, "view:v");
+    check("create temp view session.v as select 1", State, "view:v");
+    // One key for whatever is named so would let them replace each other.
+    check("create temp view identifier('v') as select 1", State, "");
+}
+
+#[test]
+fn i2_what_alters_a_temporary_view_has_its_key() {
+    for (text, key) in [
+        ("alter view V as select 1", "altered:view:v"),
+        (
+            "alter view v with q as (select 1) select * from q",
+            "altered:view:v",
+        ),
+        ("alter view global_temp.g select 1", "altered:gview:g"),
+        ("alter view v rename to w", "renamed:view:v"),
+        ("ALTER TABLE v RENAME TO w", "renamed:view:v"),
+        (
+            "alter view identifier('v') as select 1",
+            "untold:ALTER VIEW IDENTIFIER",
+        ),
+    ] {
+        check(text, Write, key);
+    }
+    assert_eq!(
+        classify("alter view v rename to w").what,
+        "ALTER VIEW V RENAME TO W"
+    );
+}
+
+/// It says what the view is made of, and cannot reach one that is permanent.
+#[test]
+fn i3_an_altered_temporary_view_is_made_anew() {
+    for (text, expected) in [
+        ("alter view v as select 1", Some("TEMPORARY VIEW  v AS  select 1")),
+        (
+            "ALTER VIEW`as` as(select 1);",
+            Some("TEMPORARY VIEW `as` AS (select 1);"),
+        ),
+        (
+            "/* a */ alter --b\n view\tv values (1)",
+            Some("TEMPORARY VIEW \tv AS  values (1)"),
+        ),
+        (
+            "alter view global_temp.g as table t",
+            Some("GLOBAL TEMPORARY VIEW g AS  table t"),
+        ),
+        (
+            "alter view system . session . v select 1",
+            Some("TEMPORARY VIEW  v AS  select 1"),
+        ),
+        ("alter view d.v as select 1", None),
+        ("alter view identifier('v') as select 1", None),
+        ("alter view v", None),
+        ("drop view v", None),
+        ("execute immediate 'alter view v as select 1'", None),
+        ("", None),
+    ] {
+        let expected = expected.map(|text| format!("CREATE OR REPLACE {text}"));
+        assert_eq!(recreate(text), expected, "{text}");
+    }
+}
+
+/// What nobody can make again has a name by which it is told.
+#[test]
+fn i2_what_may_change_the_session_untold_says_so() {
+    for (text, what) in [
+        ("execute immediate 'set a.b = c'", "EXECUTE IMMEDIATE SET A"),
+        (
+            "execute immediate 'create temp view v as select 1'",
+            "EXECUTE IMMEDIATE CREATE TEMP VIEW V",
+        ),
+        ("execute immediate 'select 1' into x", "EXECUTE IMMEDIATE"),
+        ("execute immediate 'se' 't a=b'", "EXECUTE IMMEDIATE"),
+        (r"execute immediate '\163et a=b'", "EXECUTE IMMEDIATE"),
+        ("execute immediate 'set a=' || b", "EXECUTE IMMEDIATE"),
+        ("execute immediate x using 1", "EXECUTE IMMEDIATE"),
+        ("begin set x = 1; end", "SQL script"),
+        (
+            "begin select 1; create temp view v as select 1; end",
+            "SQL script",
+        ),
+    ] {
+        let found = classify(text);
+        let expected = (Write, what, format!("untold:{what}"));
+        assert_eq!((found.class, found.what.as_str(), found.key), expected, "{text}");
+    }
+}
+
+/// I3: Spark looks at the upper case of each character.
+#[test]
+fn i3_keywords_are_those_of_spark() {
+    check(
+        "with t as (select 1) \u{131}nsert into x select * from t",
+        Write,
+        "",
+    );
+    check("\u{17f}elect 1", Read, "");
+    check("select 1;; drop table t", Write, "");
+}
+
+/// I8: what is kept of a statement does not grow with it, and what matters is still seen at its end.
+#[test]
+fn i8_a_long_statement_is_read_to_its_end_and_not_kept() {
+    let ten_mb = "(1,2),".repeat((10 << 20) / 6);
+    let insert = format!("with t as (select 1) from (values {ten_mb}(1,2)) insert into t select *");
+    let outline = Outline::of(&insert);
+    // All that it has besides are flags, and parts of the text that are borrowed.
+    assert_eq!(outline.kept(), outline::HEAD);
+    assert!(size_of::<tokens::Token<'_>>() <= 24);
+    assert_eq!(outline.classify().class, Write);
+    let values = "(1,2),".repeat(outline::HEAD);
+    check(&format!("insert into t values {values}(1,2)"), Write, "");
+    check(&format!("select * from values {values}(1,2)"), Read, "");
+    check(
+        &format!("select * from values {values}(1,2); drop view v"),
+        Write,
+        "untold:SQL script",
+    );
+    check(&format!("set spark.x {values} = 1"), State, "conf:spark.x");
+}
+
+#[test]
+fn i8_a_long_name_is_no_key() {
+    let long = "n".repeat(outline::MAX_NAME + 1);
+    let dotted = "n.".repeat(outline::HEAD);
+    for name in [&long, &format!("`{long}`"), &dotted] {
+        check(&format!("create temp view {name} as select 1"), State, "");
+        check(&format!("set {name} = 1"), State, "");
+    }
+    let dropped = classify(&format!("drop view {long}"));
+    assert_eq!(dropped.key, format!("untold:{}", dropped.what));
+    assert!(dropped.what.len() < 200);
+}
+
 #[test]
 fn literals_do_not_get_into_descriptions() {
     assert_eq!(
@@ -149,6 +305,7 @@ fn literals_do_not_get_into_descriptions() {
         "INSERT INTO T VALUES"
     );
     assert!(!classify("add jar 'secret'").what.contains("secret"));
+    assert_eq!(classify("alter view v as select 4711").what, "ALTER VIEW V AS");
 }
 
 proptest! {

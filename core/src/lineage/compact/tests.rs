@@ -68,7 +68,13 @@ fn each_rule_removes_what_it_should_and_no_more() {
     let on_view = (State, "view:w", "select from V");
     let other = (State, "view:x", "select 2");
     let drop_sql = (Write, "view:v", "drop view v");
-    let cases: [(&[Made<'_>], &[u64]); 13] = [
+    let dropped = (Write, "view:x", "drop table x");
+    let altered = (Write, "altered:view:v", "altered v: 2");
+    let altered_on_x = (Write, "altered:view:v", "altered v: from x");
+    let renamed = (Write, "renamed:view:v", "renamed v to w");
+    let untold = (Write, "untold:script", "script");
+    let last = (State, "conf:a", "set a");
+    let cases: [(&[Made<'_>], &[u64]); 27] = [
         (&[conf, conf, conf], &[1, 2]),
         (&[conf, view, conf], &[]),
         (&[conf, (State, "conf:b", "set b"), conf], &[1]),
@@ -82,6 +88,22 @@ fn each_rule_removes_what_it_should_and_no_more() {
         (&[view, on_view, drop_sql], &[]),
         (&[(Write, "", "insert"), (Pinned, "", "checkpoint")], &[1]),
         (&[(State, "", "anything"), (State, "", "anything")], &[]),
+        // A table, even if there is something that has no key.
+        (&[(State, "", "use d"), dropped, last], &[2]),
+        (&[(State, "", "cache table x as"), dropped, last], &[]),
+        (&[(State, "", "cache table identifier(..)"), dropped, last], &[]),
+        (&[(State, "", "cache table ${t}"), dropped, last], &[]),
+        (&[other, on_view, dropped, dropped, last], &[1, 3, 4]),
+        (&[view, on_view, drop_sql, drop_sql, last], &[4]),
+        // A permanent view, and one that the session made.
+        (&[altered, last], &[1]),
+        (&[view, altered, last], &[]),
+        (&[view, altered, altered, last], &[2]),
+        (&[view, altered, view, last], &[1, 2]),
+        (&[view, altered, drop_sql, last], &[1, 2, 3]),
+        (&[view, other, altered_on_x, other, last], &[]),
+        (&[view, renamed, view, last], &[]),
+        (&[untold, untold, last], &[1]),
     ];
     for (entries, expected) in cases {
         assert_eq!(gone(entries), expected, "{entries:?}");
@@ -183,13 +205,23 @@ struct Model {
 impl Model {
     fn run(&mut self, step: &Step<'_>) {
         match step {
-            Step::DropTempView { name, .. } => drop(self.views.remove(*name)),
+            Step::DropTempView { name, .. } => drop(self.views.remove(name.name())),
             Step::Send(entry) => self.send(entry),
         }
     }
 
+    /// What the session was when the entries ran the first time.
+    fn live(&mut self, entry: &LineageEntry) {
+        match (entry.class, entry.key.rsplit_once(':').unwrap()) {
+            (Class::Write, ("view", name)) => drop(self.views.remove(name)),
+            // Else the view is a permanent one.
+            (Class::Write, (_, name)) if !self.views.contains_key(name) => {}
+            _ => self.send(entry),
+        }
+    }
+
     fn send(&mut self, entry: &LineageEntry) {
-        let (kind, name) = entry.key.split_once(':').unwrap();
+        let (kind, name) = entry.key.rsplit_once(':').unwrap();
         if kind == "conf" {
             self.confs.insert(name.to_owned(), entry.what.clone());
             return;
@@ -220,6 +252,11 @@ fn step() -> impl Strategy<Value = (Class, String, String)> {
             (Class::State, format!("view:{view}"), text)
         }),
         name().prop_map(|view| (Class::Write, format!("view:{view}"), format!("drop {view}"))),
+        (name(), prop::option::of(name()), 0..9u8).prop_map(|(view, base, n)| {
+            let base = base.filter(|base| *base != view);
+            let text = base.map_or_else(|| format!("{n}"), |base| format!("{n} {base} as {view}"));
+            (Class::Write, format!("altered:view:{view}"), text)
+        }),
     ]
 }
 
@@ -233,5 +270,8 @@ proptest! {
         let gone = removable(&entries, LATER, Room::Enough);
         let kept: Vec<_> = entries.iter().filter(|entry| !gone.contains(&entry.seq)).cloned().collect();
         prop_assert_eq!(rebuilt(&kept), rebuilt(&entries), "removed {:?}", gone);
+        let mut lived = Model::default();
+        entries.iter().for_each(|entry| lived.live(entry));
+        prop_assert_eq!(rebuilt(&entries), lived);
     }
 }
