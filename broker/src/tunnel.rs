@@ -3,6 +3,8 @@
 //! Both are mutual TLS to the agent's port, told apart by ALPN. A tunnel begins with a preamble that names the
 //! driver; after the agent's answer the bytes are the driver's own (`agent/src/tunnel.rs` has the other side).
 
+mod link;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,29 +13,25 @@ use std::time::Duration;
 
 use berth_core::ids::DriverId;
 use berth_runtime::certs::AGENT_NAME;
-use http::{HeaderValue, Uri};
+use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tonic::transport::{Channel, Endpoint};
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
 use crate::dialects::connect::backend::{Upstream, UpstreamError};
+use link::Link;
 
 /// Longest answer to a preamble.
 const MAX_ANSWER_BYTES: u32 = 4096;
 /// Dialling takes a round trip or two; an agent that needs longer is not there.
 const DIAL_DEADLINE: Duration = Duration::from_secs(5);
-/// Bytes of one answer stream that may be on their way from a driver.
-const STREAM_WINDOW: u32 = 2 << 20;
-/// Bytes of one connection that may be on their way.
-const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Opens connections with this broker's certificate.
 #[derive(Debug, Clone)]
@@ -46,7 +44,11 @@ pub struct Dialer {
 #[derive(Debug, Clone)]
 struct Tls(Arc<ClientConfig>);
 
-type Stream = TokioIo<TlsStream<TcpStream>>;
+/// Read by so many bytes: by itself rustls asks the system for each quarter of a record.
+const READ_BYTES: usize = 32 << 10;
+
+type Wire = TlsStream<BufReader<TcpStream>>;
+type Stream = TokioIo<Wire>;
 
 impl Dialer {
     /// A dialer that shows the certificate of `tls`.
@@ -79,43 +81,7 @@ impl Dialer {
             address: address.into(),
             driver: Some(driver),
         };
-        let endpoint = Endpoint::from_static("http://driver.berth")
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW);
-        let bearer = HeaderValue::try_from(format!("Bearer {token}"));
-        // Tokens are hexadecimal; one that is not a header value is refused by the driver.
-        let bearer = bearer.unwrap_or_else(|_invalid| HeaderValue::from_static(""));
-        let authorized = Authorized {
-            channel: endpoint.connect_with_connector_lazy(connector),
-            bearer,
-        };
-        BoxCloneSyncService::new(
-            authorized.map_err(|error: tonic::transport::Error| UpstreamError(error.into())),
-        )
-    }
-}
-
-/// Puts the driver's token on each call.
-#[derive(Debug, Clone)]
-struct Authorized {
-    channel: Channel,
-    bearer: HeaderValue,
-}
-
-impl Service<http::Request<tonic::body::Body>> for Authorized {
-    type Response = http::Response<tonic::body::Body>;
-    type Error = tonic::transport::Error;
-    type Future = <Channel as Service<http::Request<tonic::body::Body>>>::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::poll_ready(&mut self.channel, cx)
-    }
-
-    fn call(&mut self, mut request: http::Request<tonic::body::Body>) -> Self::Future {
-        request
-            .headers_mut()
-            .insert(http::header::AUTHORIZATION, self.bearer.clone());
-        self.channel.call(request)
+        BoxCloneSyncService::new(Link::new(connector, token).map_err(UpstreamError))
     }
 }
 
@@ -138,17 +104,21 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, _uri: Uri) -> Self::Future {
         let connector = self.clone();
-        Box::pin(async move { tokio::time::timeout(DIAL_DEADLINE, connector.dial()).await? })
+        Box::pin(async move { connector.connect().await })
     }
 }
 
 impl Connector {
+    async fn connect(&self) -> std::io::Result<Stream> {
+        tokio::time::timeout(DIAL_DEADLINE, self.dial()).await?
+    }
+
     async fn dial(&self) -> std::io::Result<Stream> {
         let stream = TcpStream::connect(&*self.address).await?;
         stream.set_nodelay(true)?;
         let name = ServerName::try_from(AGENT_NAME).map_err(std::io::Error::other)?;
         let mut stream = TlsConnector::from(Arc::clone(&self.tls.0))
-            .connect(name, stream)
+            .connect(name, BufReader::with_capacity(READ_BYTES, stream))
             .await?;
         if let Some(driver) = self.driver {
             introduce(&mut stream, driver).await?;
@@ -164,7 +134,7 @@ struct Answer {
     error: String,
 }
 
-async fn introduce(stream: &mut TlsStream<TcpStream>, driver: DriverId) -> std::io::Result<()> {
+async fn introduce(stream: &mut Wire, driver: DriverId) -> std::io::Result<()> {
     let preamble = serde_json::to_vec(&serde_json::json!({ "v": 1, "driver": driver }))
         .map_err(std::io::Error::other)?;
     stream
