@@ -43,6 +43,8 @@ pub(crate) struct Prepared {
     pub(crate) placement: Placement,
     pub(crate) route: Route,
     pub(crate) what: String,
+    /// Up to where its code is not run again from now on.
+    pub(crate) left_out: u64,
 }
 
 /// Why one try did not end with a prepared driver.
@@ -78,15 +80,18 @@ struct Made {
     server_session_id: String,
     replayed: u64,
     lost: Vec<String>,
+    /// Up to where its code is not run again.
+    left_out: u64,
 }
 
 impl Made {
-    /// Of a batch: what it does, it does from its beginning.
+    /// Of a batch, which does what it does from its beginning; and of what is still to be made.
     const fn nothing() -> Self {
         Self {
             server_session_id: String::new(),
             replayed: 0,
             lost: Vec::new(),
+            left_out: 0,
         }
     }
 }
@@ -194,7 +199,7 @@ impl Placer {
             _ if record.work == Work::Batch => Made::nothing(),
             Dialect::Livy => self.rebuild_code(&route).await?,
             Dialect::Connect | Dialect::Kyuubi | Dialect::Hs2 | Dialect::Native => {
-                self.rebuild_connect(&route, &choice.session_confs).await?
+                self.rebuild_connect(&route, choice).await?
             }
         };
         route.upstream_server_session_id = made.server_session_id.as_str().into();
@@ -211,6 +216,7 @@ impl Placer {
             placement,
             route,
             what: describe(choice, &made),
+            left_out: made.left_out,
         })
     }
 

@@ -303,17 +303,21 @@ pub struct SessionRecord {
     pub epoch: Epoch,
     /// The current state.
     pub state: SessionState,
-    /// Drivers in a row that ended by themselves soon after they had it; see [`crate::session::ends_its_drivers`].
+    /// The epochs of drivers in a row that ended by themselves soon after they had it, the latest few; see
+    /// [`crate::session::ends_its_drivers`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub early_losses: Vec<Epoch>,
+    /// Code up to this place of its lineage was found to end its drivers, and is not run again; 0 for none.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub early_losses: u32,
+    pub left_out: u64,
     /// The latest events, oldest first, at most [`SessionRecord::MAX_HISTORY`].
     pub history: Vec<SessionEvent>,
 }
 record!(SessionRecord);
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-const fn is_zero(count: &u32) -> bool {
-    *count == 0
+const fn is_zero(place: &u64) -> bool {
+    *place == 0
 }
 
 impl SessionRecord {

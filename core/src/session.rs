@@ -19,7 +19,7 @@ use crate::record::{
 /// A driver that is lost sooner than this after it had its session may have been ended by what was run again on it.
 const EARLY_MILLIS: u64 = 5 * 60 * 1000;
 /// Drivers in a row, lost so, after which code is not run again.
-const MAX_EARLY_LOSSES: u32 = 3;
+const MAX_EARLY_LOSSES: usize = 3;
 
 /// Why a transition is not possible from the state a session is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +87,8 @@ pub fn leave(
     let mut record = at(record, epoch)?;
     match record.state.clone() {
         SessionState::Active { placement, since } => {
-            record.early_losses = early_losses(record.early_losses, now.saturating_sub(since), cause);
+            let lived = now.saturating_sub(since);
+            record.early_losses = early_losses(record.early_losses, epoch, lived, cause);
             let what = format!("left {}: {}", placement.node, cause.as_str());
             let state = SessionState::Placing {
                 broker,
@@ -208,7 +209,8 @@ pub fn reopen(
             let record = SessionRecord {
                 server_session_id,
                 created_at: now,
-                early_losses: 0,
+                early_losses: Vec::new(),
+                left_out: 0,
                 history: Vec::new(),
                 ..record
             };
@@ -221,25 +223,30 @@ pub fn reopen(
     }
 }
 
-/// Drivers that were lost early in a row, with one more that is lost after `lived` milliseconds.
-const fn early_losses(before: u32, lived: u64, cause: Cause) -> u32 {
-    match cause {
-        Cause::DriverLost | Cause::DriverUnhealthy if lived < EARLY_MILLIS => before.saturating_add(1),
-        Cause::DriverLost | Cause::DriverUnhealthy => 0,
-        // They say nothing of the driver.
-        Cause::NodeLost | Cause::Drained | Cause::Rebalanced | Cause::BrokerLost => before,
+/// The latest drivers that were lost early in a row, with that of `epoch`, which is lost after `lived` milliseconds.
+fn early_losses(mut before: Vec<Epoch>, epoch: Epoch, lived: u64, cause: Cause) -> Vec<Epoch> {
+    if lived >= EARLY_MILLIS {
+        return Vec::new();
     }
+    match cause {
+        Cause::DriverLost | Cause::DriverUnhealthy => before.push(epoch),
+        // They say nothing of the driver.
+        Cause::NodeLost | Cause::Drained | Cause::Rebalanced | Cause::BrokerLost => {}
+    }
+    let surplus = before.len().saturating_sub(MAX_EARLY_LOSSES);
+    before.drain(..surplus);
+    before
 }
 
-/// True of a session that is being placed and whose drivers are ended by its own code, some time after it was run
-/// again: so many were lost early in a row, and its client gave them nothing that could be to blame instead. `newest`
-/// is the epoch in which code was given last.
+/// True of a session whose drivers are ended by its own code, some time after it was run again: so many were lost early
+/// in a row, and after the first of them its client gave them nothing that could be to blame instead. `newest` is the
+/// epoch in which code was given last.
 ///
 /// Code is rebuilt without it, or the session would come back and go for ever.
 pub fn ends_its_drivers(record: &SessionRecord, newest: Option<Epoch>) -> bool {
-    let lives = u64::from(MAX_EARLY_LOSSES);
-    let left_alone = newest.is_none_or(|newest| newest.get().saturating_add(lives) <= record.epoch.get());
-    record.early_losses >= MAX_EARLY_LOSSES && left_alone
+    let first = record.early_losses.first();
+    let left_alone = first.is_some_and(|first| newest.is_none_or(|newest| newest <= *first));
+    record.early_losses.len() >= MAX_EARLY_LOSSES && left_alone
 }
 
 /// What has to happen before the next epoch of a session may run anything (I1).

@@ -157,11 +157,14 @@ def test_i8_code_that_ends_its_driver_later_on_is_not_run_again_for_ever(up, sta
     """livy#46: what it does comes after it has ended well, so that nothing keeps it from running again but a limit"""
     livy = started(kind="pyspark")
     livy.run("import os, threading\nx = 42\nthreading.Timer(2, os._exit, [3]).start()")
-    seen = lambda: "ended soon after they ran again" in history(up, livy)  # noqa: E731
+    seen = lambda: "ended soon after it ran again" in history(up, livy)  # noqa: E731
     wait_until(seen, 240, "the session comes and goes for ever")
     assert up.session(client_id=str(livy.id), dialect="livy")["epoch"] == 4
     assert livy.run("1 + 1") == "2"
     assert livy.output(livy.submit("x"))["ename"] == "NameError"
+    livy.run("y = 7")
+    kill(up, livy)
+    assert livy.run("y") == "7"
 
 
 def test_i2_variables_of_statements_that_do_not_run_again_are_restored(up, started, tmp_path):

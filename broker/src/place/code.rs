@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use berth_core::ids::Epoch;
 use berth_core::lineage::{LineageEntry, Outcome};
+use berth_core::record::SessionRecord;
 use berth_core::session::ends_its_drivers;
 use berth_proto::agent as api;
 use berth_proto::agent::statement::State;
@@ -32,11 +32,7 @@ const MAX_LOST: usize = 20;
 impl Placer {
     pub(super) async fn rebuild_code(&self, route: &Route) -> Result<Made, Miss> {
         let entries = self.ledger.entries(route.record.id).await.map_err(Miss::Never)?;
-        let mut made = Made {
-            server_session_id: String::new(),
-            replayed: 0,
-            lost: Vec::new(),
-        };
+        let mut made = Made::nothing();
         if Policy::of(&route.record.confs) == Policy::Fresh && !entries.is_empty() {
             let count = entries.len();
             made.lost.push(format!(
@@ -44,10 +40,10 @@ impl Placer {
             ));
             return Ok(made);
         }
-        let is_harmful = ends_its_drivers(&route.record, newest(&entries, route.epoch));
-        if is_harmful {
+        made.left_out = left_out(&route.record, &entries);
+        if made.left_out > 0 {
             made.lost.push(
-                "the state that its statements made, since one driver after another ended soon after they ran again"
+                "the state that its earlier code made, since one driver after another ended soon after it ran again"
                     .to_owned(),
             );
         }
@@ -56,7 +52,7 @@ impl Placer {
             if entry.outcome == Outcome::Unknown && entry.epoch == route.epoch {
                 continue;
             }
-            if is_harmful && Task::of(&entry).0 != Task::Add {
+            if entry.seq <= made.left_out && Task::of(&entry).0 != Task::Add {
                 continue;
             }
             let statement = self.statement(&entry).await.map_err(Miss::Never)?;
@@ -173,13 +169,20 @@ impl Placer {
     }
 }
 
-/// The last epoch before this one in which anything was asked for.
-fn newest(entries: &[LineageEntry], placing: Epoch) -> Option<Epoch> {
-    let before = entries
+/// Up to where code is left out, since it ends the drivers on which it runs again. What was asked for since this epoch
+/// began has run nowhere yet.
+fn left_out(record: &SessionRecord, entries: &[LineageEntry]) -> u64 {
+    let ran: Vec<_> = entries
         .iter()
-        .map(|entry| entry.epoch)
-        .filter(|epoch| *epoch < placing);
-    before.max()
+        .filter(|entry| entry.epoch < record.epoch)
+        .collect();
+    let newest = ran.iter().map(|entry| entry.epoch).max();
+    let last = ran.last().map_or(0, |entry| entry.seq);
+    if ends_its_drivers(record, newest) {
+        last.max(record.left_out)
+    } else {
+        record.left_out
+    }
 }
 
 fn allowance(statement: &Statement) -> Duration {
@@ -241,6 +244,8 @@ fn told(snapshot: &Snapshot, restored: Result<(), String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use berth_core::ids::Epoch;
+
     use super::*;
     use crate::dialects::livy::kind::Kind;
     use crate::dialects::livy::statement::Intent;

@@ -1,33 +1,38 @@
 //! Rebuilds a Connect session from its recorded requests.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use berth_core::ids::SessionId;
 use berth_core::lineage::replay::{self, Step as Replay};
 use berth_core::lineage::views::TempView;
 use berth_core::lineage::{Class, LineageEntry, Outcome};
 use berth_core::wire;
+use berth_proto::agent as api;
 use bytes::Bytes;
+use tonic::Code;
 
+use super::choose::Choice;
 use super::poison::MAX_KILLS;
-use super::{Made, Miss, Placer};
+use super::{Made, Miss, PAUSE, Placer};
 use crate::dialects::connect::backend::{Ended, Refusal, Route, Ticket};
 use crate::dialects::connect::{RebuildError, Rebuilt, Step, kills_driver, named, rebuild};
 
+/// An agent says within this time that a driver of its node has ended.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
 impl Placer {
-    pub(super) async fn rebuild_connect(
-        &self,
-        route: &Route,
-        confs: &BTreeMap<String, String>,
-    ) -> Result<Made, Miss> {
+    pub(super) async fn rebuild_connect(&self, route: &Route, choice: &Choice) -> Result<Made, Miss> {
         let entries = self.ledger.entries(route.record.id).await.map_err(Miss::Never)?;
         let steps = self.steps(&entries).await.map_err(Miss::Never)?;
         let session = route.record.id;
         let is_poison = |step: &Step| self.poison.is_poison(session, step.entry.seq);
         let (poison, steps): (Vec<_>, Vec<_>) = steps.into_iter().partition(is_poison);
-        let confs: Vec<_> = confs.clone().into_iter().collect();
-        let rebuilt = rebuild(route.clone(), &confs, steps).await;
-        let mut rebuilt = rebuilt.map_err(|error| self.blamed(session, &error))?;
+        let confs: Vec<_> = choice.session_confs.clone().into_iter().collect();
+        let mut rebuilt = match rebuild(route.clone(), &confs, steps).await {
+            Ok(rebuilt) => rebuilt,
+            Err(error) => return Err(self.blame(route, choice, &error).await),
+        };
+        self.poison
+            .forgive(session, rebuilt.ended.iter().map(|(seq, _)| *seq));
         rebuilt.ended.extend(poison.iter().map(left_out));
         self.settle_unknown(&entries, &rebuilt)
             .await
@@ -42,16 +47,39 @@ impl Placer {
             server_session_id: rebuilt.server_session_id,
             replayed: rebuilt.replayed,
             lost,
+            left_out: 0,
         })
     }
 
-    /// Remembers which step a driver was lost over.
-    fn blamed(&self, session: SessionId, error: &RebuildError) -> Miss {
+    /// Remembers the step over which a driver was lost, if it can be to blame: the driver was the session's own, and
+    /// ended on a node that goes on.
+    async fn blame(&self, route: &Route, choice: &Choice, error: &RebuildError) -> Miss {
         let RebuildError::DriverLost { step, .. } = error;
-        if let Some(seq) = step {
-            self.poison.has_killed(session, *seq);
+        if let Some(seq) = step
+            && choice.share_key.is_empty()
+            && self.has_ended(route).await
+        {
+            self.poison.has_killed(route.record.id, *seq);
         }
         Miss::Again(error.to_string())
+    }
+
+    /// Whether the agent says, before long, that the driver is gone: it may hear of that later than a broker.
+    async fn has_ended(&self, route: &Route) -> bool {
+        let request = api::LocateRequest {
+            session_id: route.record.id.to_string(),
+            epoch: route.epoch.get(),
+        };
+        let mut agent = self.fleet.client(&route.agent);
+        let ended = async {
+            loop {
+                match agent.locate(request.clone()).await {
+                    Ok(_) => tokio::time::sleep(PAUSE).await,
+                    Err(status) => return status.code() == Code::NotFound,
+                }
+            }
+        };
+        tokio::time::timeout(TOLD_WITHIN, ended).await.unwrap_or(false)
     }
 
     async fn steps(&self, entries: &[LineageEntry]) -> Result<Vec<Step>, Refusal> {

@@ -27,6 +27,14 @@ impl Poison {
         *kills.entry((session, id)).or_default() += 1;
     }
 
+    /// Forgets what was made again and did no harm.
+    pub(super) fn forgive(&self, session: SessionId, ids: impl Iterator<Item = u64>) {
+        let mut kills = self.lock();
+        for id in ids {
+            kills.remove(&(session, id));
+        }
+    }
+
     pub(super) fn is_poison(&self, session: SessionId, id: u64) -> bool {
         self.lock()
             .get(&(session, id))

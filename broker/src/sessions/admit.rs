@@ -112,7 +112,8 @@ impl Sessions {
                 cause: None,
                 since: now,
             },
-            early_losses: 0,
+            early_losses: Vec::new(),
+            left_out: 0,
             history: Vec::new(),
         })
     }

@@ -232,7 +232,11 @@ impl Sessions {
             prepared.what.clone(),
             unix_millis(),
         );
-        let Some(active) = self.advance(read, next.map_err(unavailable)?).await? else {
+        let next = SessionRecord {
+            left_out: prepared.left_out,
+            ..next.map_err(unavailable)?
+        };
+        let Some(active) = self.advance(read, next).await? else {
             self.placer.end(&read.record, &prepared.node, false).await;
             return Ok(None);
         };

@@ -130,7 +130,11 @@ fn superseded(entries: &[LineageEntry], mentions: &Mentions) -> BTreeSet<u64> {
             continue;
         };
         let is_needed = mentions.is_built_on_itself(next) || mentions.any_depends(at + 1..next, &entry.key);
-        let is_replaced = entry.class == Class::State || matches!(Change::of(entry), Change::Alters(_));
+        let is_replaced = match (Change::of(entry), Change::of(&entries[next])) {
+            // What makes the view after it may not do so over one that is kept.
+            (Change::Alters(_), _) | (Change::Drops(_), Change::Drops(_)) => true,
+            _ => entry.class == Class::State,
+        };
         if is_replaced && !is_needed {
             gone.insert(entry.seq);
         }

@@ -191,7 +191,8 @@ impl World {
                 cause: None,
                 since: self.now,
             },
-            early_losses: 0,
+            early_losses: Vec::new(),
+            left_out: 0,
             history: Vec::new(),
         }
     }

@@ -311,7 +311,8 @@ mod tests {
                 reason: CloseReason::Client,
                 reopen: false,
             },
-            early_losses: 0,
+            early_losses: Vec::new(),
+            left_out: 0,
             history: vec![event],
         }
     }

@@ -74,7 +74,7 @@ fn each_rule_removes_what_it_should_and_no_more() {
     let renamed = (Write, "renamed:view:v", "renamed v to w");
     let untold = (Write, "untold:script", "script");
     let last = (State, "conf:a", "set a");
-    let cases: [(&[Made<'_>], &[u64]); 27] = [
+    let cases: [(&[Made<'_>], &[u64]); 28] = [
         (&[conf, conf, conf], &[1, 2]),
         (&[conf, view, conf], &[]),
         (&[conf, (State, "conf:b", "set b"), conf], &[1]),
@@ -91,10 +91,11 @@ fn each_rule_removes_what_it_should_and_no_more() {
         // A table, even if there is something that has no key.
         (&[(State, "", "use d"), dropped, last], &[2]),
         (&[(State, "", "cache table x as"), dropped, last], &[]),
+        (&[(State, "", "use x"), dropped, dropped, dropped, last], &[2, 3]),
         (&[(State, "", "cache table identifier(..)"), dropped, last], &[]),
         (&[(State, "", "cache table ${t}"), dropped, last], &[]),
         (&[other, on_view, dropped, dropped, last], &[1, 3, 4]),
-        (&[view, on_view, drop_sql, drop_sql, last], &[4]),
+        (&[view, on_view, drop_sql, drop_sql, last], &[3]),
         // A permanent view, and one that the session made.
         (&[altered, last], &[1]),
         (&[view, altered, last], &[]),

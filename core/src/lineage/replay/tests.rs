@@ -110,10 +110,11 @@ fn i3_a_write_is_made_up_for_where_a_temporary_view_is_there() {
             &["send 1", "send 2", r#"drop Global("v") for 3"#],
         ),
         ("gview:v", &[(Write, "view:v")], &["send 1", "send 2"]),
+        // Once is enough.
         (
             "view:v",
             &[(Write, "view:v"), (Write, "view:v")],
-            &["send 1", "send 2", local],
+            &["send 1", "send 2", r#"drop Local("v") for 4"#],
         ),
         (
             "view:v",

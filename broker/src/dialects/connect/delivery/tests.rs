@@ -33,7 +33,8 @@ fn record() -> SessionRecord {
             cause: None,
             since: 0,
         },
-        early_losses: 0,
+        early_losses: Vec::new(),
+        left_out: 0,
         history: Vec::new(),
     }
 }

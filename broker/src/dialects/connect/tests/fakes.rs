@@ -169,7 +169,8 @@ fn new_record(wanted: &Wanted) -> SessionRecord {
             cause: None,
             since: 0,
         },
-        early_losses: 0,
+        early_losses: Vec::new(),
+        left_out: 0,
         history: Vec::new(),
     }
 }

@@ -40,7 +40,8 @@ pub(in super::super) fn record(id: u128, owner: &str, on: &str, dialect: Dialect
             },
             since: 0,
         },
-        early_losses: 0,
+        early_losses: Vec::new(),
+        left_out: 0,
         history: Vec::new(),
     }
 }

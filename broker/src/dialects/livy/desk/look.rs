@@ -58,8 +58,8 @@ impl Desk {
         let live = match &statement.end {
             Some(_) => None,
             None => match self.settle(listed, &mut statement).await {
-                // An agent that is away has nothing to say now.
-                Err(Refusal::Unavailable(_)) => None,
+                // An agent that is away has nothing to say now, nor one whose word finds no place in the store.
+                Err(Refusal::Unavailable(_) | Refusal::Full(_)) => None,
                 live => live?,
             },
         };

@@ -207,7 +207,8 @@ fn record(id: SessionId, state: SessionState) -> SessionRecord {
         created_at: 0,
         epoch: Epoch::INITIAL,
         state,
-        early_losses: 0,
+        early_losses: Vec::new(),
+        left_out: 0,
         history: Vec::new(),
     }
 }
