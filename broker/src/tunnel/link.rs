@@ -1,7 +1,7 @@
 //! One HTTP/2 connection to a driver, shared by all calls.
 //!
-//! Tonic's channel would do the same, but each call would wait for a task of its own in front of the connection's:
-//! a good part of what Berth adds to a short call.
+//! Tonic's channel would do the same, but each call would wait for one more task, in front of the connection's: some
+//! 0.02 ms of the 0.2 that Berth adds to a short call (`make bench PARTS=stub`).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,8 +24,8 @@ use super::{Connector, Stream};
 const STREAM_WINDOW: u32 = 2 << 20;
 /// Bytes of one connection that may be on their way.
 const CONNECTION_WINDOW: u32 = 4 << 20;
-/// Bytes of one frame that drivers may send. With HTTP/2's least, which is its default, they and Berth spend a good part
-/// of their time on the 64 frames of each of these.
+/// Bytes of one frame that drivers may send. HTTP/2's least, which is its default, would cut a message of rows into
+/// dozens.
 const MAX_FRAME_BYTES: u32 = 1 << 20;
 /// What drivers are told that they are called.
 const AUTHORITY: &str = "driver.berth";
