@@ -5,6 +5,8 @@
 pub mod altered;
 pub mod compact;
 pub mod replay;
+#[cfg(test)]
+mod samples;
 pub mod views;
 
 use serde::{Deserialize, Serialize};

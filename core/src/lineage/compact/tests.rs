@@ -5,36 +5,18 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use proptest::prelude::*;
-use uuid::Uuid;
 
 use super::*;
-use crate::ids::{Epoch, SessionId};
-use crate::lineage::Payload;
 use crate::lineage::replay::{self, Step};
+use crate::lineage::{Payload, samples};
 
 const LATER: UnixMillis = REMEMBERED_MILLIS;
 
 fn entry(seq: u64, class: Class, key: &str, text: &str) -> LineageEntry {
     LineageEntry {
-        format: LineageEntry::FORMAT,
-        session: SessionId::new(Uuid::nil()),
-        seq,
-        epoch: Epoch::INITIAL,
-        operation: seq.to_string(),
-        alias: String::new(),
-        class,
-        call: "execute".to_owned(),
         what: text.to_owned(),
-        key: key.to_owned(),
         payload: Payload::Inline(BASE64.encode(text)),
-        blobs: Vec::new(),
-        fingerprint: 0,
-        outcome: Outcome::Succeeded { answer: None },
-        waits: false,
-        reruns: 0,
-        claim: None,
-        handed_on: false,
-        at: 0,
+        ..samples::entry(seq, class, key)
     }
 }
 

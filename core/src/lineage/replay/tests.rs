@@ -1,31 +1,14 @@
 //! Steps of a rebuild, and what of a lineage may change.
 
 use super::*;
-use crate::ids::{Epoch, SessionId};
-use crate::lineage::{Payload, Witness};
+use crate::ids::Epoch;
+use crate::lineage::{Payload, Witness, samples};
 use uuid::Uuid;
 
 fn entry(seq: u64, class: Class, outcome: Outcome, key: &str) -> LineageEntry {
     LineageEntry {
-        format: LineageEntry::FORMAT,
-        session: SessionId::new(Uuid::nil()),
-        seq,
-        epoch: Epoch::INITIAL,
-        operation: seq.to_string(),
-        alias: String::new(),
-        class,
-        call: "execute".to_owned(),
-        what: format!("entry {seq}"),
-        key: key.to_owned(),
-        payload: Payload::Inline(String::new()),
-        blobs: Vec::new(),
-        fingerprint: 0,
         outcome,
-        waits: false,
-        reruns: 0,
-        claim: None,
-        handed_on: false,
-        at: 0,
+        ..samples::entry(seq, class, key)
     }
 }
 
